@@ -1,0 +1,3 @@
+use pgrx::prelude::*;
+#[pg_extern]
+fn hello() -> i32 { 1 }
