@@ -1,9 +1,14 @@
-//! The decisions: what a table looks like here, which events count, what they come to. Pure: no server, no
-//! socket, no clock; what it decides is tested without any.
+//! The decisions: what a table looks like here, which events count, what they come to. Pure functions over plain
+//! data: no server, no socket, no clock; what is decided here is tested without any.
 
 pub mod assembler;
 pub mod batch;
+pub mod ddl;
 mod fold;
+pub mod quote;
 pub mod ranges;
+pub mod shape;
 pub mod snapshot;
+pub mod source_table;
 pub mod stream_table;
+pub mod typemap;

@@ -1,0 +1,243 @@
+//! What a source table's mirror must look like.
+//!
+//! A mirror has the source's column names and types and one key; no other constraint, default or
+//! collation. Which type stands for which is [`super::typemap`]'s to say, and the statements that
+//! make it so are [`super::ddl`]'s. Nothing here looks into a catalog: what exists on this side is
+//! asked of the resolver.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
+use super::typemap::{TypeHere, map_type};
+
+/// The schema that holds the mirror.
+pub const MIRROR_SCHEMA: &str = "odoo_mirror";
+
+/// Relations that the extension itself makes in [`MIRROR_SCHEMA`]. Its functions aren't listed: a
+/// table and a function may share a name.
+const RESERVED: [&str; 5] = [
+    "v_expense_by_employee",
+    "v_expense_summary",
+    "v_invoice_summary",
+    "v_revenue_by_partner",
+    "v_task_summary",
+];
+
+/// PostgreSQL cuts a longer name short, in silence.
+const LONGEST_NAME: usize = 63;
+
+/// A table of the mirror, as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorShape {
+    /// Always [`MIRROR_SCHEMA`].
+    pub schema: String,
+    /// As [`mirror_name`] says.
+    pub name: String,
+    pub columns: Vec<MirrorColumn>,
+    /// The columns of the primary key here, in key order; empty without one.
+    pub key: Vec<String>,
+    /// How a change in the stream names its row.
+    pub identity: RowIdentity,
+    /// Two rows have equal keys exactly when the keys' bytes are equal; false without a key.
+    pub key_bytes_mean_equality: bool,
+    /// Every column allows pgoutput's `binary` option.
+    pub binary_stream: bool,
+    /// `COPY … (FORMAT binary)` fits, columns that are `as_text` being selected as text.
+    pub copy_binary: bool,
+    /// What the source's owner had better do, as a sentence with the SQL.
+    pub note: Option<String>,
+}
+
+/// A column of the mirror, as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MirrorColumn {
+    pub name: String,
+    /// The type as `format_type` prints it here under an empty search_path.
+    pub sql_type: String,
+    /// The binary form that the source sends is one of `sql_type`'s.
+    pub binary: bool,
+    /// A query on the source must select `column::text`.
+    pub as_text: bool,
+    pub in_key: bool,
+}
+
+/// How a change in the stream names its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowIdentity {
+    /// By the columns of the mirror's key.
+    Key,
+    /// By all its old values (REPLICA IDENTITY FULL without a key).
+    WholeRow,
+    /// Not at all: only inserts and truncates can be applied.
+    InsertsOnly,
+}
+
+/// Why a table can't be mirrored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShapeError {
+    #[error("table {schema}.{name} has the name of a view of the mirror")]
+    Reserved { schema: String, name: String },
+    #[error("tables {schema}.{name} and {other} would both be mirrored as {mirror}")]
+    SameName { schema: String, name: String, other: String, mirror: String },
+    #[error("table {schema}.{name} would be mirrored under a name of more than 63 bytes")]
+    NameTooLong { schema: String, name: String },
+    #[error("table {schema}.{name} has no column that is mirrored")]
+    NoColumns { schema: String, name: String },
+    #[error("column {column} of table {schema}.{name} is excluded by configuration, but identifies its rows")]
+    KeyExcluded { schema: String, name: String, column: String },
+}
+
+impl ShapeError {
+    /// What helps.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Reserved { .. } | Self::SameName { .. } | Self::NameTooLong { .. } => {
+                "Take the table out of the publication, or rename it.".to_owned()
+            }
+            Self::NoColumns { .. } => "Take the table out of the publication.".to_owned(),
+            Self::KeyExcluded { column, .. } => {
+                format!(
+                    "Take {column} off the list of excluded columns, or the table out of the publication."
+                )
+            }
+        }
+    }
+}
+
+/// What a source table is called in the mirror: its own name when it is in `public`, else
+/// `schema__name`.
+///
+/// It depends on nothing else: publishing one more table never renames another.
+pub fn mirror_name(schema: &str, name: &str) -> String {
+    if schema == "public" { name.to_owned() } else { format!("{schema}__{name}") }
+}
+
+impl MirrorShape {
+    /// The shape of one table's mirror. `resolver` finds a type of this side: of that schema and
+    /// name, or else of that name in any schema.
+    pub fn of(
+        table: &SourceTable,
+        resolver: &dyn Fn(&str, &str) -> Option<TypeHere>,
+    ) -> Result<MirrorShape, ShapeError> {
+        let name = checked_name(table)?;
+        if table.columns.is_empty() {
+            return Err(ShapeError::NoColumns { schema: table.schema.clone(), name: table.name.clone() });
+        }
+        let key = key_of(table)?;
+        let columns: Vec<MirrorColumn> = table
+            .columns
+            .iter()
+            .map(|column| {
+                let mapped = map_type(&column.data_type, resolver);
+                MirrorColumn {
+                    name: column.name.clone(),
+                    sql_type: mapped.sql_type,
+                    binary: mapped.binary,
+                    as_text: mapped.as_text,
+                    in_key: key.contains(&column.name),
+                }
+            })
+            .collect();
+        let identity = identity_of(table, &key);
+        Ok(MirrorShape {
+            schema: MIRROR_SCHEMA.to_owned(),
+            name,
+            identity,
+            key_bytes_mean_equality: !key.is_empty()
+                && key.iter().all(|column| bytes_mean_equality(table, column)),
+            binary_stream: columns.iter().all(|column| column.binary),
+            copy_binary: columns.iter().all(|column| column.binary || column.as_text),
+            note: (identity == RowIdentity::InsertsOnly).then(|| inserts_only_note(table)),
+            columns,
+            key,
+        })
+    }
+
+    /// The shapes of all published tables, in their order. Of two tables that would be mirrored
+    /// under one name, the later is an error.
+    pub fn of_all(
+        tables: &[SourceTable],
+        resolver: &dyn Fn(&str, &str) -> Option<TypeHere>,
+    ) -> Vec<Result<MirrorShape, ShapeError>> {
+        let mut taken: HashMap<String, &SourceTable> = HashMap::new();
+        tables
+            .iter()
+            .map(|table| {
+                let shape = Self::of(table, resolver)?;
+                match taken.get(&shape.name) {
+                    Some(first) => Err(ShapeError::SameName {
+                        schema: table.schema.clone(),
+                        name: table.name.clone(),
+                        other: format!("{}.{}", first.schema, first.name),
+                        mirror: shape.name,
+                    }),
+                    None => {
+                        taken.insert(shape.name.clone(), table);
+                        Ok(shape)
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+fn checked_name(table: &SourceTable) -> Result<String, ShapeError> {
+    let (schema, name) = (table.schema.clone(), table.name.clone());
+    let mirror = mirror_name(&schema, &name);
+    if mirror.len() > LONGEST_NAME {
+        return Err(ShapeError::NameTooLong { schema, name });
+    }
+    if RESERVED.contains(&mirror.as_str()) {
+        return Err(ShapeError::Reserved { schema, name });
+    }
+    Ok(mirror)
+}
+
+/// The mirror's key: what identifies a row in the stream, if all of it is mirrored.
+fn key_of(table: &SourceTable) -> Result<Vec<String>, ShapeError> {
+    let key = table.stream_key();
+    let excluded = table
+        .left_out
+        .iter()
+        .find(|left_out| left_out.why == WhyLeftOut::Configuration && key.contains(&left_out.column));
+    if let Some(left_out) = excluded {
+        return Err(ShapeError::KeyExcluded {
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            column: left_out.column.clone(),
+        });
+    }
+    let mirrored = key.iter().all(|column| table.column(column).is_some());
+    Ok(if mirrored { key.to_vec() } else { Vec::new() })
+}
+
+fn identity_of(table: &SourceTable, key: &[String]) -> RowIdentity {
+    match table.replica_identity {
+        'n' => RowIdentity::InsertsOnly,
+        _ if !key.is_empty() => RowIdentity::Key,
+        'f' => RowIdentity::WholeRow,
+        _ => RowIdentity::InsertsOnly,
+    }
+}
+
+fn inserts_only_note(table: &SourceTable) -> String {
+    use super::quote::quote_qualified;
+    let name = quote_qualified(&table.schema, &table.name);
+    if table.replica_identity != 'd' && !table.primary_key.is_empty() {
+        return format!(
+            "Only inserts are mirrored. On the source: ALTER TABLE {name} REPLICA IDENTITY DEFAULT; which makes its primary key the identity."
+        );
+    }
+    format!(
+        "Only inserts are mirrored. On the source: ALTER TABLE {name} ADD PRIMARY KEY (…); or, without one, ALTER TABLE {name} REPLICA IDENTITY FULL;"
+    )
+}
+
+fn bytes_mean_equality(table: &SourceTable, column: &str) -> bool {
+    table.column(column).is_some_and(|SourceColumn { data_type, deterministic, .. }| {
+        super::typemap::bytes_mean_equality(data_type, *deterministic)
+    })
+}

@@ -1,0 +1,142 @@
+//! A published table as the source's catalog describes it.
+//!
+//! Plain data: read by `source::catalog`, kept here as jsonb, judged by [`super::shape`]. Nothing
+//! here knows what the mirror makes of it.
+
+use serde::{Deserialize, Serialize};
+
+/// A table that the publication streams: an ordinary one, or a partitioned one whose partitions
+/// are published as if they were its own rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTable {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    /// `pg_class.relkind`: `r` or `p`.
+    pub kind: char,
+    /// `pg_class.relreplident`: `d` default, `n` nothing, `f` full, `i` index.
+    pub replica_identity: char,
+    /// The columns that are mirrored, in attnum order.
+    pub columns: Vec<SourceColumn>,
+    /// The columns that aren't, in attnum order.
+    pub left_out: Vec<LeftOut>,
+    /// The columns of a primary key that isn't deferrable, in key order; empty without one.
+    pub primary_key: Vec<String>,
+    /// The columns of the index named by REPLICA IDENTITY USING INDEX, in key order; else empty.
+    pub identity_key: Vec<String>,
+    /// The publication's WHERE for this table, as `pg_get_expr` prints it.
+    pub row_filter: Option<String>,
+    /// `pg_class.reltuples`, summed over partitions; 0 where the table was never analyzed.
+    pub estimated_rows: i64,
+    /// Heap and TOAST in bytes, without indexes, summed over partitions.
+    pub bytes: i64,
+    /// Row-level security hides rows from the role that is connected.
+    pub row_security: bool,
+    pub publishes: Publishes,
+    /// The publication publishes partitions as their root.
+    pub via_root: bool,
+}
+
+/// A column whose values are mirrored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceColumn {
+    pub attnum: i16,
+    pub name: String,
+    pub data_type: SourceType,
+    pub not_null: bool,
+    /// Whether the column's collation is deterministic; None for a type without collations.
+    pub deterministic: Option<bool>,
+    /// The value, as text, that rows older than the column have (`attmissingval`): ADD COLUMN with
+    /// a constant default writes no rows and sends no events.
+    pub constant_default: Option<String>,
+}
+
+/// A type together with its modifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceType {
+    pub oid: u32,
+    /// `atttypmod` or `typtypmod`; -1 for none.
+    pub modifier: i32,
+    pub schema: String,
+    pub name: String,
+    /// `pg_type.typtype`: `b` base, `c` composite, `d` domain, `e` enum, `r` range, `m` multirange.
+    pub kind: char,
+    /// `format_type(oid, modifier)`. Qualified only where the source's search_path asked for it, so
+    /// it means the same elsewhere only for types of pg_catalog.
+    pub formatted: String,
+    /// The modifier as `format_type` appends it to the name, as in `(3)`; empty for none. For an
+    /// array, its element has it. Only for types outside pg_catalog, which have no infix ones.
+    pub suffix: String,
+    /// An array's element; None for anything else, `int2vector` included.
+    pub element: Option<Box<SourceType>>,
+    /// The type under a domain.
+    pub base: Option<Box<SourceType>>,
+}
+
+/// A column that isn't mirrored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub column: String,
+    pub why: WhyLeftOut,
+}
+
+/// Why a column isn't mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhyLeftOut {
+    /// A generated column that the source doesn't stream.
+    Generated,
+    /// Absent from the publication's column list.
+    ColumnList,
+    /// Excluded by the user of the mirror.
+    Configuration,
+}
+
+impl std::fmt::Display for WhyLeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Generated => "generated column, not streamed by the source",
+            Self::ColumnList => "not in the publication's column list",
+            Self::Configuration => "excluded by configuration",
+        })
+    }
+}
+
+/// The operations that the publication streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publishes {
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+    pub truncate: bool,
+}
+
+impl Publishes {
+    /// Whether a mirror of this publication can be exact.
+    pub fn everything(self) -> bool {
+        self.insert && self.update && self.delete && self.truncate
+    }
+}
+
+impl SourceTable {
+    /// The mirrored column of this name.
+    pub fn column(&self, name: &str) -> Option<&SourceColumn> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The column that this table can be cut into key ranges by: its only key column, when that is
+    /// an int2, int4 or int8. The column itself must be mirrored; a domain over them doesn't count.
+    pub fn integer_key(&self) -> Option<&SourceColumn> {
+        const INTEGERS: [u32; 3] = [20, 21, 23];
+        let [key] = self.stream_key() else { return None };
+        self.column(key).filter(|column| INTEGERS.contains(&column.data_type.oid))
+    }
+
+    /// The columns that identify a row in the stream, whether they are mirrored or not.
+    ///
+    /// With REPLICA IDENTITY USING INDEX these are the index's, not the primary key's: a delete
+    /// carries no others, and an update that changes only the primary key doesn't carry the old one.
+    pub fn stream_key(&self) -> &[String] {
+        if self.replica_identity == 'i' { &self.identity_key } else { &self.primary_key }
+    }
+}
