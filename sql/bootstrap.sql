@@ -42,6 +42,9 @@ CREATE TABLE odoo_mirror_internal.progress (
     -- Where the slot began; the replication origin tells where the mirror stands.
     slot_start        pg_lsn NOT NULL,
     streaming         boolean NOT NULL DEFAULT false,
+    -- Transactions that might have been committed and not visible when the slot was made: a copy's snapshot
+    -- must see them, since the stream doesn't bring them.
+    must_see          bigint[] NOT NULL DEFAULT '{}',
     -- A copy of the origin's position, at most 10 s old: pg_upgrade drops origins.
     applied_lsn       pg_lsn,
     updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -58,6 +61,8 @@ CREATE TABLE odoo_mirror_internal.tables (
     source_name     text NOT NULL,
     -- The source's table as the mirror was made from it.
     definition      jsonb NOT NULL,
+    -- What the mirror's table is like.
+    shape           jsonb NOT NULL,
     state           text NOT NULL DEFAULT 'absent'
                     CHECK (state IN ('absent', 'copying', 'catching_up', 'ready', 'failed')),
     reason          text,

@@ -85,6 +85,16 @@ impl Assembler {
         self.events
     }
 
+    /// Net changes in the batch so far.
+    pub fn changes(&self) -> usize {
+        self.open.iter().map(|open| open.asked).sum()
+    }
+
+    /// Where the last transaction in the batch ended.
+    pub fn position(&self) -> Option<Lsn> {
+        self.batch.boundary.map(|boundary| boundary.end)
+    }
+
     /// Bytes that the batch holds.
     pub fn bytes(&self) -> usize {
         self.batch.arena.len()

@@ -19,13 +19,15 @@ pub(super) struct OpenTable {
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     ready: bool,
+    /// How many changes and other steps there are to apply, about: those that cancelled out included.
+    pub(super) asked: usize,
 }
 
 impl OpenTable {
     pub(super) fn new(table: Arc<StreamTable>, layout: Arc<Layout>) -> OpenTable {
         let ready = table.standing == Standing::Ready;
         let batch = TableBatch { table, layout, steps: Vec::new(), tally: Tally::default() };
-        OpenTable { batch, index: HashTable::new(), hasher: DefaultHashBuilder::default(), ready }
+        OpenTable { batch, index: HashTable::new(), hasher: DefaultHashBuilder::default(), ready, asked: 0 }
     }
 
     pub(super) fn insert(&mut self, arena: &mut Arena, key: &Key, row: Tuple<'_>) {
@@ -107,7 +109,7 @@ impl OpenTable {
     ) -> Result<(), WireError> {
         if !self.folds() {
             let (old, row) = (arena.keep(old.tuple()), arena.keep(row));
-            self.batch.steps.push(Step::Rekey { old, row });
+            self.step_last(Step::Rekey { old, row });
             return Ok(());
         }
         let known = self.find(arena, old).map(|change| *change);
@@ -121,7 +123,7 @@ impl OpenTable {
         if arena.tuple(row).has_unchanged() {
             self.close();
             let old = arena.keep(old.tuple());
-            self.batch.steps.push(Step::Rekey { old, row });
+            self.step_last(Step::Rekey { old, row });
             return Ok(());
         }
         self.delete(arena, old);
@@ -141,7 +143,7 @@ impl OpenTable {
     pub(super) fn whole(&mut self, arena: &mut Arena, old: Tuple<'_>, new: Option<Tuple<'_>>) {
         let old = arena.keep(old);
         let new = new.map(|new| arena.keep(new));
-        self.batch.steps.push(Step::Whole { old, new });
+        self.step_last(Step::Whole { old, new });
     }
 
     /// What was folded for rows that the truncation removes need not be applied at all.
@@ -152,6 +154,11 @@ impl OpenTable {
 
     pub(super) fn step(&mut self, step: Step) {
         self.close();
+        self.step_last(step);
+    }
+
+    fn step_last(&mut self, step: Step) {
+        self.asked += 1;
         self.batch.steps.push(step);
     }
 
@@ -191,6 +198,7 @@ impl OpenTable {
 
     fn push(&mut self, arena: &mut Arena, key: &Key, row: Span, action: Action) {
         let key = arena.keep(key.tuple());
+        self.asked += 1;
         let changes = self.changes();
         changes.push(Change { key, row, action });
         let place = (changes.len() - 1) as u32;
@@ -215,6 +223,7 @@ impl OpenTable {
         }
         let key = arena.keep(key.tuple());
         let row = row.map(|row| arena.keep(row)).unwrap_or_default();
+        self.asked += 1;
         self.changes().push(Change { key, row, action });
     }
 }
