@@ -1,1 +1,4 @@
+pub mod config;
+pub mod error;
+pub mod source;
 pub mod wire;
