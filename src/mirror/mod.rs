@@ -5,6 +5,7 @@ pub mod assembler;
 pub mod batch;
 pub mod ddl;
 mod fold;
+pub mod gate;
 pub mod quote;
 pub mod ranges;
 pub mod shape;

@@ -274,10 +274,10 @@ pub fn set_state(state: State, message: &str) {
 pub fn set_error(error: &Error) {
     let last = LastError {
         at: now(),
-        message: Text::new(&error.to_string()),
-        detail: Text::new(error.detail_text().unwrap_or_default()),
-        hint: Text::new(error.hint_text().unwrap_or_default()),
-        sqlstate: Text::new(error.sqlstate().unwrap_or_default()),
+        message: Text::new(&error.message),
+        detail: Text::new(error.detail.as_deref().unwrap_or_default()),
+        hint: Text::new(error.hint.as_deref().unwrap_or_default()),
+        sqlstate: Text::new(error.sqlstate.as_deref().unwrap_or_default()),
     };
     write(|board| board.error = last);
 }

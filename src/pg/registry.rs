@@ -301,9 +301,8 @@ pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange])
 
 /// A view of a user's on the table blocks its change: say so, and drop nothing.
 fn in_the_way(error: Error, table: &str) -> Error {
-    let sqlstate = error.sqlstate().unwrap_or_default().to_owned();
-    match sqlstate.as_str() {
-        "0A000" | "2BP01" => error.hint(format!(
+    match error.sqlstate.as_deref() {
+        Some("0A000" | "2BP01") => error.hint(format!(
             "Something depends on a column of odoo_mirror.\"{table}\" that must change. Drop that, then SELECT odoo_mirror.resync('{table}')."
         )),
         _ => error,

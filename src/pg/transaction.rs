@@ -84,9 +84,7 @@ fn from_caught(caught: &CaughtError) -> Error {
     | CaughtError::ErrorReport(report)
     | CaughtError::RustPanic { ereport: report, .. }) = caught;
     let sqlstate = sqlstate(report.sql_error_code() as i32);
-    Error::from_sqlstate(&sqlstate, report.message())
-        .detail_if(report.detail().map(str::to_owned))
-        .hint_if(report.hint().map(str::to_owned))
+    Error::reported(&sqlstate, report.message(), report.detail(), report.hint())
 }
 
 /// The five characters that Postgres packs into an integer, six bits each.

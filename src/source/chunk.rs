@@ -97,7 +97,7 @@ async fn snapshot(
         if let Err(error) = client.batch_execute(&begin).await {
             let error = failure::postgres(error);
             let _ = client.batch_execute("ROLLBACK").await;
-            if error.sqlstate() == Some("55P03") {
+            if error.sqlstate.as_deref() == Some("55P03") {
                 outbox.send(Event::Waiting(format!("waiting for a lock on the source's table {table}"))).await;
                 continue;
             }

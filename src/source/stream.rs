@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::connect::Connector;
-use super::failure;
+use super::clock;
 use super::link::{Event, Gauges, Outbox};
 use super::session::ReplicationSession;
 use crate::error::Error;
@@ -75,7 +75,6 @@ pub struct Stream {
     heard: Instant,
     pausing: bool,
     paused: bool,
-    fed: bool,
     reply: bool,
 }
 
@@ -106,7 +105,6 @@ impl Stream {
             heard: Instant::now(),
             pausing: false,
             paused: false,
-            fed: false,
             reply: false,
         }
     }
@@ -124,7 +122,9 @@ impl Stream {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut hunger = false;
         loop {
-            let more = if self.reading() { self.take_buffered(&mut session)? } else { true };
+            if self.reading() {
+                self.take_buffered(&mut session)?;
+            }
             if self.reply {
                 self.reply = false;
                 self.send_status(&mut session, false).await?;
@@ -142,10 +142,6 @@ impl Stream {
                 if !self.outbox.send(Event::Paused).await {
                     return Ok(());
                 }
-            }
-            if more && self.reading() {
-                // A bound was not reached and bytes are left: only when the buffer holds a partial message.
-                tokio::task::yield_now().await;
             }
             let reading = self.reading();
             tokio::select! {
@@ -174,9 +170,9 @@ impl Stream {
 
     fn start_command(&self) -> String {
         let version = self.request.server_version;
-        let proto = if version >= 160_000 { 4 } else if version >= 150_000 { 3 } else { 1 + u32::from(version >= 140_000) };
+        // Version 1 is all that is needed: later ones only add what we don't ask for.
         let mut options = vec![
-            format!("proto_version '{proto}'"),
+            "proto_version '1'".to_owned(),
             format!("publication_names {}", quote_literal(&quote_identifier(&self.request.publication))),
         ];
         if version >= 140_000 {
@@ -211,11 +207,10 @@ impl Stream {
         !self.assembler.is_empty() && (self.assembler.at_boundary() || self.full())
     }
 
-    /// Feeds what is in the buffer, up to the bounds. True: a bound stopped it.
-    fn take_buffered(&mut self, session: &mut ReplicationSession) -> Result<bool, Error> {
+    /// Feeds what is in the buffer, up to the bounds.
+    fn take_buffered(&mut self, session: &mut ReplicationSession) -> Result<(), Error> {
         while self.reading() {
-            let Some(payload) = session.buffered()? else { return Ok(false) };
-            self.fed = true;
+            let Some(payload) = session.buffered()? else { return Ok(()) };
             match decode_frame(payload).map_err(broken)? {
                 Frame::Keepalive { end, sent_at, reply_requested } => {
                     self.told(end, sent_at);
@@ -240,13 +235,13 @@ impl Stream {
                 }
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn told(&mut self, end: Lsn, sent_at: i64) {
         self.gauges.source.fetch_max(end.0, Ordering::Relaxed);
         self.gauges.source_clock.store(sent_at, Ordering::Relaxed);
-        self.gauges.heard.store(failure::now(), Ordering::Relaxed);
+        self.gauges.heard.store(clock::now(), Ordering::Relaxed);
     }
 
     /// Everything up to `end` was sent and handed over.
@@ -286,7 +281,7 @@ impl Stream {
             self.received.max(self.confirmed),
             self.confirmed,
             self.confirmed,
-            failure::now(),
+            clock::now(),
             ask && !self.paused,
         );
         session.send(&message).await

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::connect::Connector;
 use super::link::{Event, Outbox, Remote, Request};
-use super::{catalog, chunk, inspect, slot, stream, watch};
+use super::{catalog, chunk, inspect, slot_making, stream, watch};
 use crate::error::Error;
 
 /// Serves requests until the main thread's end is dropped. Never panics: a panic is reported as an error.
@@ -86,10 +86,10 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
     let event = match request {
         Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await?)),
         Request::CreateSlot { slot } => {
-            Event::SlotCreated { start: slot::create(connector, &slot, outbox).await? }
+            Event::SlotCreated { start: slot_making::create(connector, &slot, outbox).await? }
         }
         Request::DropSlot { slot } => {
-            slot::drop(connector, &slot).await?;
+            slot_making::drop(connector, &slot).await?;
             Event::Done
         }
         Request::Writers { tables } => {

@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use self::target::{Statement, Target, array};
 use super::owner::AsOwner;
 use super::transaction;
-use crate::error::Error;
+use crate::error::{Error, Verdict};
 use crate::mirror::batch::{Action, Arena, Batch, Change, Span, Step, TableBatch, Truncated};
 use crate::mirror::stream_table::Standing;
 
@@ -57,7 +57,7 @@ impl Applier {
             };
             results.push(match result {
                 Ok(applied) => applied,
-                Err(error) if care == Care::EachTable && !error.is_transient() => {
+                Err(error) if care == Care::EachTable && error.verdict != Verdict::Retry => {
                     self.targets.remove(&part.table.source_oid);
                     Applied { refused: Some(error), ..Applied::default() }
                 }
