@@ -1,2 +1,4 @@
+pub mod error;
 pub mod mirror;
+pub mod source;
 pub mod wire;
