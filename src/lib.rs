@@ -1,3 +1,4 @@
+pub mod config;
 pub mod error;
 pub mod mirror;
 pub mod source;

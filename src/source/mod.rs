@@ -1,14 +1,16 @@
-//! The source, as the network thread sees it: sessions, catalog, chunks, stream.
+//! The network side: everything that talks to the source, on one current-thread runtime.
 //!
-//! Everything here is asynchronous and knows nothing of the server that it runs in.
+//! No pgrx here: what this floor learns goes to the worker over a channel.
 
 pub mod catalog;
 mod catalog_types;
 pub mod check;
+pub mod connect;
 pub mod identity;
 pub mod key_cuts;
 pub mod prepare;
 mod prepare_tables;
 mod query_error;
+pub mod session;
 pub mod slot;
 pub mod writers;

@@ -1,0 +1,101 @@
+//! From a SQLSTATE to a verdict and to the hint that names the fix.
+//!
+//! Messages are looked at only where one code stands for several causes, and only to sharpen the
+//! verdict: a source that speaks another language still gets a safe one.
+
+use super::Verdict;
+
+/// What to do when a pooler answers in place of the database.
+pub const POOLER_HINT: &str = "A connection pooler (PgBouncer, Supavisor) is in the path, and replication \
+    can't pass it. Give the host and port of the database itself.";
+
+/// The verdict on an error that a source reported.
+pub fn verdict(sqlstate: &str, message: &str) -> Verdict {
+    use Verdict::{Gate, Retry, RetrySlowly, Stop};
+    if speaks_of_a_pooler(message) {
+        return RetrySlowly;
+    }
+    match sqlstate {
+        // The slot: invalidated, or the WAL that it needs is gone.
+        "58P01" => Gate,
+        "55000" if slot_was_lost(message) => Gate,
+        "42704" if message.contains("replication slot") => Gate,
+        // Somebody else still holds the slot or the lock, was in the way, or asked us to stop.
+        "55006" | "55P03" | "57014" | "25P03" | "25P04" | "25006" => Retry,
+        // max_replication_slots, and other limits that only a changed setting lifts.
+        "53400" => RetrySlowly,
+        "57P04" => RetrySlowly,
+        "08P01" => Stop,
+        _ => match sqlstate.get(..2) {
+            Some("08" | "40" | "53" | "57" | "58") => Retry,
+            // Refused for a reason that doesn't go away by itself: the first guess for what is new, too.
+            _ => RetrySlowly,
+        },
+    }
+}
+
+/// The hint for an error that a source reported, where we know the fix.
+pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
+    if speaks_of_a_pooler(message) {
+        return Some(POOLER_HINT);
+    }
+    Some(match sqlstate {
+        "28P01" => {
+            "Check user and password: the secret that password_secret names, the passfile or the \
+             environment variable must hold the password of this user on the source."
+        }
+        "28000" if message.contains("replication") && !message.contains("pg_hba") => {
+            "Let the role replicate: ALTER ROLE … REPLICATION on the source."
+        }
+        "28000" => {
+            "Let this user in from this address to this database: add a line to pg_hba.conf on the \
+             source (its database column must name the database; `replication` isn't needed) and reload it."
+        }
+        "3D000" => "Check dbname: no database of this name exists on the source.",
+        "42501" if message.contains("replication") => {
+            "Let the role replicate: ALTER ROLE … REPLICATION on the source."
+        }
+        "42501" => {
+            "Give the role what it lacks on the source: GRANT USAGE ON SCHEMA and GRANT SELECT ON the \
+             published tables."
+        }
+        "53300" if message.contains("max_wal_senders") => {
+            "Raise max_wal_senders on the source and restart it, or end replication sessions that nobody needs."
+        }
+        "53300" => "Raise max_connections on the source, or the role's or the database's CONNECTION LIMIT.",
+        "53400" if message.contains("replication slots") => {
+            "Raise max_replication_slots on the source and restart it, or drop slots that nobody needs \
+             (pg_replication_slots)."
+        }
+        "55000" if message.contains("wal_level") => {
+            "Set wal_level = logical on the source (ALTER SYSTEM SET wal_level = 'logical') and restart it."
+        }
+        "55000" if slot_was_lost(message) => {
+            "Raise max_slot_wal_keep_size on the source, so that a pause doesn't cost the slot."
+        }
+        "55006" => {
+            "Another session holds it (pg_replication_slots.active_pid); a dead one is given up after \
+             wal_sender_timeout."
+        }
+        _ => return None,
+    })
+}
+
+fn slot_was_lost(message: &str) -> bool {
+    message.contains("can no longer") || message.contains("has been invalidated")
+}
+
+/// PgBouncer refuses the startup parameter `replication`; Supavisor knows tenants; the server
+/// behind a pooler in statement mode knows neither.
+fn speaks_of_a_pooler(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "unsupported startup parameter",
+        "unsupported startup option",
+        "pgbouncer",
+        "supavisor",
+        "tenant or user not found",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}
