@@ -1,4 +1,4 @@
--- What a user calls. Each function has a fixed search_path and is granted by name, below.
+-- What a user calls. Each function has a fixed search_path and is granted by name, at the end.
 
 CREATE FUNCTION odoo_mirror.configure(
     source          text,
@@ -50,11 +50,23 @@ CREATE FUNCTION odoo_mirror.stop() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     UPDATE odoo_mirror_internal.settings SET wanted = 'stopped';
-    PERFORM odoo_mirror_internal.wake();
+    PERFORM odoo_mirror_internal.wake(stopping => true);
     RETURN 'stopping: the slot stays, and keeps WAL on the source until start() or uninstall()';
 END
 $$;
 COMMENT ON FUNCTION odoo_mirror.stop IS 'pause the mirror; the slot on the source stays and keeps WAL for it';
+
+CREATE FUNCTION odoo_mirror.uninstall() RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT odoo_mirror_internal.give_up()';
+COMMENT ON FUNCTION odoo_mirror.uninstall IS
+    'give up the slot on the source and the replication origin here, for good; the mirrored rows stay';
+
+CREATE FUNCTION odoo_mirror.wait_for(lsn pg_lsn, timeout interval DEFAULT '30s') RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    SELECT odoo_mirror_internal.wait_until((lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM timeout)::float8)
+$$;
+COMMENT ON FUNCTION odoo_mirror.wait_for IS
+    'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';
 
 CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
     table_name text, state text, reason text, hint text, rows bigint, copied_rows bigint, copied_bytes bigint,
@@ -214,3 +226,22 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
         ('reconnects', 'Times the connection to the source was made anew')) k (name, help)
 $$;
 COMMENT ON FUNCTION odoo_mirror.metrics IS 'every metric as a row; counters survive a restart';
+-- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run the mirror.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror_internal FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA odoo_mirror_internal FROM PUBLIC;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'postgres') THEN
+        GRANT USAGE ON SCHEMA odoo_mirror TO postgres;
+        GRANT EXECUTE ON FUNCTION
+            odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
+            odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
+            odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text),
+            odoo_mirror.wait_for(pg_lsn, interval)
+        TO postgres;
+    END IF;
+END
+$$;

@@ -13,7 +13,7 @@ COMMENT ON ROLE odoo_mirror_owner IS
 
 GRANT USAGE, CREATE ON SCHEMA odoo_mirror TO odoo_mirror_owner;
 
-CREATE SCHEMA odoo_mirror_internal;
+CREATE SCHEMA IF NOT EXISTS odoo_mirror_internal;
 REVOKE ALL ON SCHEMA odoo_mirror_internal FROM PUBLIC;
 COMMENT ON SCHEMA odoo_mirror_internal IS 'state of odoo_mirror: read it through the functions of schema odoo_mirror';
 
@@ -120,6 +120,16 @@ CREATE TABLE odoo_mirror_internal.jobs (
 );
 
 SELECT pg_catalog.pg_extension_config_dump('odoo_mirror_internal.settings', '');
+
+-- Which cluster and database this is: start() remembers it.
+CREATE FUNCTION odoo_mirror_internal.this_destination() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
+        'timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+        'database', (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+        'data_directory', pg_catalog.current_setting('data_directory'))
+$$;
 
 -- Secondary indexes that dashboards and the functions need, made after a table's first copy.
 CREATE TABLE odoo_mirror_internal.indexes (

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::quote::quote_qualified;
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
 use super::typemap::{TypeHere, map_type};
 
@@ -116,6 +117,21 @@ pub fn mirror_name(schema: &str, name: &str) -> String {
 }
 
 impl MirrorShape {
+    /// What is noted of a table that can't be mirrored: its name, and nothing else.
+    pub fn unfit(name: &str) -> MirrorShape {
+        MirrorShape {
+            schema: MIRROR_SCHEMA.to_owned(),
+            name: name.to_owned(),
+            columns: Vec::new(),
+            key: Vec::new(),
+            identity: RowIdentity::InsertsOnly,
+            key_bytes_mean_equality: false,
+            binary_stream: true,
+            copy_binary: true,
+            note: None,
+        }
+    }
+
     /// The shape of one table's mirror. `resolver` finds a type of this side: of that schema and
     /// name, or else of that name in any schema.
     pub fn of(
@@ -150,7 +166,7 @@ impl MirrorShape {
                 && key.iter().all(|column| bytes_mean_equality(table, column)),
             binary_stream: columns.iter().all(|column| column.binary),
             copy_binary: columns.iter().all(|column| column.binary || column.as_text),
-            note: (identity == RowIdentity::InsertsOnly).then(|| inserts_only_note(table)),
+            note: identity_note(table),
             columns,
             key,
         })
@@ -214,6 +230,14 @@ fn key_of(table: &SourceTable) -> Result<Vec<String>, ShapeError> {
     Ok(if mirrored { key.to_vec() } else { Vec::new() })
 }
 
+/// What the source's owner had better do for this table to be followed, as a sentence with the SQL;
+/// None when its updates and deletes can be applied.
+pub fn identity_note(table: &SourceTable) -> Option<String> {
+    // A key that is excluded here is no fault of the source.
+    let key = key_of(table).ok()?;
+    (identity_of(table, &key) == RowIdentity::InsertsOnly).then(|| inserts_only_note(table))
+}
+
 fn identity_of(table: &SourceTable, key: &[String]) -> RowIdentity {
     match table.replica_identity {
         'n' => RowIdentity::InsertsOnly,
@@ -224,7 +248,6 @@ fn identity_of(table: &SourceTable, key: &[String]) -> RowIdentity {
 }
 
 fn inserts_only_note(table: &SourceTable) -> String {
-    use super::quote::quote_qualified;
     let name = quote_qualified(&table.schema, &table.name);
     if table.replica_identity != 'd' && !table.primary_key.is_empty() {
         return format!(

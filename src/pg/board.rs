@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pgrx::prelude::*;
-use pgrx::{PGRXSharedMemory, PgLwLock, PgSharedMemoryInitialization, pg_shmem_init};
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use crate::error::Error;
 
@@ -173,6 +173,8 @@ pub struct Board {
     pub error: LastError,
     /// Set by uninstall(): the worker gives up slot and origin. 1: asked, 2: done, 3: failed (see error).
     pub uninstall: u8,
+    /// Set by stop() at its commit, for a worker in the middle of a transaction.
+    pub stop_asked: bool,
     pub tables: [LiveTable; LIVE_TABLES],
 }
 
@@ -216,6 +218,7 @@ impl Default for Board {
             reconnects: 0,
             error: none,
             uninstall: 0,
+            stop_asked: false,
             tables: [table; LIVE_TABLES],
         }
     }

@@ -19,15 +19,13 @@ pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
 
 /// Defines all settings; called once, from the server's start.
 pub fn init() {
-    let reload = GucContext::Sighup;
-    let none = GucFlags::empty();
     GucRegistry::define_string_guc(
         c"odoo_mirror.database",
         c"The database that the worker connects to.",
         c"The one in which CREATE EXTENSION odoo_mirror was run.",
         &DATABASE,
         GucContext::Postmaster,
-        none,
+        GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"odoo_mirror.batch_size",
@@ -36,8 +34,8 @@ pub fn init() {
         &BATCH_SIZE,
         1,
         1_000_000,
-        reload,
-        none,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"odoo_mirror.flush_interval",
@@ -46,7 +44,7 @@ pub fn init() {
         &FLUSH_INTERVAL,
         1,
         60_000,
-        reload,
+        GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_int_guc(
@@ -56,8 +54,8 @@ pub fn init() {
         &COPY_WORKERS,
         0,
         32,
-        reload,
-        none,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"odoo_mirror.copy_range_rows",
@@ -66,8 +64,8 @@ pub fn init() {
         &COPY_RANGE_ROWS,
         1,
         1_000_000_000,
-        reload,
-        none,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"odoo_mirror.lock_timeout",
@@ -76,7 +74,7 @@ pub fn init() {
         &LOCK_TIMEOUT,
         10,
         600_000,
-        reload,
+        GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_int_guc(
@@ -86,7 +84,7 @@ pub fn init() {
         &POLL_INTERVAL,
         1,
         3_600,
-        reload,
+        GucContext::Sighup,
         GucFlags::UNIT_S,
     );
     // Where secrets lie is for a superuser to say: a file or a variable of the server is not a user's to read.
@@ -95,7 +93,7 @@ pub fn init() {
         c"A file of the server, in the format of .pgpass, with the source's password.",
         c"Readable by the server's user only.",
         &PASSFILE,
-        reload,
+        GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_string_guc(
@@ -103,7 +101,7 @@ pub fn init() {
         c"The environment variable of the server that holds the source's password.",
         c"Read by the worker.",
         &PASSWORD_ENV,
-        reload,
+        GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_string_guc(
@@ -111,8 +109,8 @@ pub fn init() {
         c"Columns that are not mirrored: column or table.column, separated by commas.",
         c"Secrets stay in Odoo. A change counts from a table's next copy on.",
         &EXCLUDE,
-        reload,
-        none,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
 }
 

@@ -10,28 +10,45 @@ use crate::error::Error;
 pub const OWNER: &str = "odoo_mirror_owner";
 
 /// While it lives, statements run as the owner. A Postgres error undoes it with the transaction.
-pub struct AsOwner {
-    user: pg_sys::Oid,
-    context: i32,
-}
+pub struct AsOwner(AsRole);
 
 impl AsOwner {
     /// Only inside a transaction.
     pub fn switch() -> Result<AsOwner, Error> {
         let owner = owner_oid()?;
+        Ok(AsOwner(AsRole::to(owner)))
+    }
+}
+
+/// While it lives, statements run as some role.
+pub struct AsRole {
+    user: pg_sys::Oid,
+    context: i32,
+}
+
+impl AsRole {
+    /// Only inside a transaction.
+    pub fn switch(role: &str) -> Result<AsRole, Error> {
+        let oid = role_oid(role)
+            .ok_or_else(|| Error::retry_slowly(format!("role \"{role}\", which called configure(), is gone"))
+                .hint("Call configure() again."))?;
+        Ok(AsRole::to(oid))
+    }
+
+    fn to(role: pg_sys::Oid) -> AsRole {
         let mut user = pg_sys::InvalidOid;
         let mut context = 0;
         let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
         // SAFETY: reads and sets this backend's user, as SECURITY DEFINER functions do.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-            pg_sys::SetUserIdAndSecContext(owner, context | restricted as i32);
+            pg_sys::SetUserIdAndSecContext(role, context | restricted as i32);
         }
-        Ok(AsOwner { user, context })
+        AsRole { user, context }
     }
 }
 
-impl Drop for AsOwner {
+impl Drop for AsRole {
     fn drop(&mut self) {
         // SAFETY: gives back what `switch` read. On the way out of an error the abort does the same.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
@@ -40,12 +57,15 @@ impl Drop for AsOwner {
 
 /// The owner role's OID.
 pub fn owner_oid() -> Result<pg_sys::Oid, Error> {
-    let name = CString::new(OWNER).unwrap_or_default();
+    role_oid(OWNER).ok_or_else(|| {
+        Error::retry_slowly(format!("role \"{OWNER}\" does not exist"))
+            .hint(format!("Run: CREATE ROLE {OWNER} NOLOGIN; then make it the owner of the tables in schema odoo_mirror."))
+    })
+}
+
+fn role_oid(name: &str) -> Option<pg_sys::Oid> {
+    let name = CString::new(name).ok()?;
     // SAFETY: a syscache lookup by a name that lives through the call.
     let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
-    if oid == pg_sys::InvalidOid {
-        return Err(Error::retry_slowly(format!("role \"{OWNER}\" does not exist"))
-            .hint(format!("Run: CREATE ROLE {OWNER} NOLOGIN; then make it the owner of the tables in schema odoo_mirror.")));
-    }
-    Ok(oid)
+    (oid != pg_sys::InvalidOid).then_some(oid)
 }

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use super::connect::Connector;
 use super::link::{Event, Outbox};
-use super::{catalog, failure};
+use super::writers;
 use crate::error::Error;
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::snapshot::Snapshot;
@@ -42,17 +42,17 @@ pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox)
     let client = connector.sql().await?;
     let mut must_see = request.must_see.clone();
     if request.look_for_writers {
-        must_see.extend(catalog::writers(&client, request.table_oid).await?);
+        must_see.extend(writers::writers(&client, request.table_oid).await?);
     }
     let (snapshot, text, past, filenode) = snapshot(&client, &request, must_see, outbox).await?;
     if !outbox.send(Event::ChunkStarted { snapshot, text, past, filenode }).await {
         return Ok(());
     }
-    let stream = client.copy_out(&copy_statement(&request)).await.map_err(failure::postgres)?;
+    let stream = client.copy_out(&copy_statement(&request)).await?;
     let mut stream = pin!(stream);
     let mut piece = Vec::with_capacity(PIECE + PIECE / 4);
     while let Some(bytes) = next(&mut stream).await {
-        piece.extend_from_slice(&bytes.map_err(failure::postgres)?);
+        piece.extend_from_slice(&bytes?);
         if piece.len() >= PIECE
             && !outbox.send(Event::Rows(std::mem::replace(&mut piece, Vec::with_capacity(PIECE + PIECE / 4)))).await
         {
@@ -62,7 +62,7 @@ pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox)
     if !piece.is_empty() {
         outbox.send(Event::Rows(piece)).await;
     }
-    client.batch_execute("COMMIT").await.map_err(failure::postgres)?;
+    client.batch_execute("COMMIT").await?;
     outbox.send(Event::ChunkDone).await;
     Ok(())
 }
@@ -95,7 +95,7 @@ async fn snapshot(
     let mut told = Instant::now();
     loop {
         if let Err(error) = client.batch_execute(&begin).await {
-            let error = failure::postgres(error);
+            let error = Error::from(error);
             let _ = client.batch_execute("ROLLBACK").await;
             if error.sqlstate.as_deref() == Some("55P03") {
                 outbox.send(Event::Waiting(format!("waiting for a lock on the source's table {table}"))).await;
@@ -103,7 +103,7 @@ async fn snapshot(
             }
             return Err(error);
         }
-        let rows = client.simple_query(&asked).await.map_err(failure::postgres)?;
+        let rows = client.simple_query(&asked).await?;
         let row = rows.iter().find_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
             _ => None,
@@ -117,10 +117,10 @@ async fn snapshot(
             let past: Lsn = field(1).parse().map_err(|_| unreadable())?;
             return Ok((snapshot, text, past.as_end_position(), field(2).parse().unwrap_or(0)));
         }
-        client.batch_execute("ROLLBACK").await.map_err(failure::postgres)?;
+        client.batch_execute("ROLLBACK").await?;
         if told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
-            let blockers = catalog::blockers(client, &must_see).await?;
+            let blockers = writers::blockers(client, &must_see).await?;
             let list: Vec<String> = blockers.iter().map(ToString::to_string).collect();
             outbox
                 .send(Event::Waiting(format!(

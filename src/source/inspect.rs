@@ -2,11 +2,14 @@
 
 use super::catalog;
 use super::connect::Connector;
-use super::prepare::{self, Check, SourceIdentity};
+use super::check::Check;
+use super::identity::{self, SourceIdentity};
+use super::{key_cuts, prepare};
 use super::slot::{self, SlotState};
 use crate::error::Error;
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::source_table::SourceTable;
+use crate::wire::Lsn;
 
 #[derive(Debug, Clone)]
 pub struct InspectRequest {
@@ -21,11 +24,15 @@ pub struct InspectRequest {
 #[derive(Debug)]
 pub struct Inspection {
     pub identity: SourceIdentity,
+    pub system_identifier: String,
+    pub timeline: i64,
     pub checks: Vec<Check>,
     pub tables: Vec<Found>,
     pub slot: Option<SlotState>,
     /// A transaction id of now, 64 bits.
     pub near: u64,
+    /// How far the source's WAL is written.
+    pub flushed: Lsn,
 }
 
 #[derive(Debug)]
@@ -37,19 +44,30 @@ pub struct Found {
 
 pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
     let client = connector.sql().await?;
-    let identity = prepare::identify(&client).await?;
+    let identity = identity::identify(&client).await?;
     let tables = catalog::published_tables(&client, &request.publication, &request.excluded).await?;
-    let checks = prepare::checks(&client, &request.publication, &request.slot, &tables).await?;
+    let checks = prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
     let slot = slot::slot(&client, &request.slot).await?;
     let mut found = Vec::with_capacity(tables.len());
     for table in tables {
         let ranges = if request.known.contains(&table.oid) {
             Vec::new()
         } else {
-            catalog::range_cuts(&client, &table, request.rows_per_range).await?
+            key_cuts::range_cuts(&client, &table, request.rows_per_range).await?
         };
         found.push(Found { table, ranges });
     }
-    let near = catalog::current_xid(&client).await?;
-    Ok(Inspection { identity, checks, tables: found, slot, near })
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text, \
+                    pg_catalog.pg_current_wal_flush_lsn()::text",
+            &[],
+        )
+        .await?;
+    let near = row.try_get::<_, String>(0)?.parse().unwrap_or(0);
+    let flushed = row.try_get::<_, String>(1)?.parse().unwrap_or(Lsn::ZERO);
+    let system = connector.replication().await?.query("IDENTIFY_SYSTEM").await?;
+    let said = |index: usize| system.first().and_then(|row| row.get(index)).cloned().flatten().unwrap_or_default();
+    let timeline = said(1).parse().unwrap_or(0);
+    Ok(Inspection { identity, system_identifier: said(0), timeline, checks, tables: found, slot, near, flushed })
 }

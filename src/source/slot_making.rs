@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 use super::connect::Connector;
-use super::failure;
 use super::link::{Event, Outbox};
 use super::slot;
 use crate::error::Error;
@@ -50,7 +49,7 @@ pub async fn create(connector: &Connector, name: &str, outbox: &Outbox) -> Resul
 /// A slot of ours that a start broken off left behind: it began before any copy will, which is all that counts.
 fn adopt(name: &str, found: &slot::SlotState) -> Result<Lsn, Error> {
     match found.confirmed_flush {
-        Some(start) if found.plugin == "pgoutput" && found.active_pid.is_none() => Ok(start),
+        Some(start) if found.plugin.as_deref() == Some("pgoutput") && found.active_pid.is_none() => Ok(start),
         _ => Err(Error::retry_slowly(format!("replication slot \"{name}\" is in use by something else"))
             .hint("Give configure() another slot name, or drop that slot on the source.")),
     }
@@ -71,7 +70,7 @@ async fn holdups(client: &tokio_postgres::Client, pid: i32) -> Result<Vec<String
             &[&pid],
         )
         .await
-        .map_err(failure::postgres)?;
+        ?;
     Ok(rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect())
 }
 
@@ -81,11 +80,8 @@ pub async fn drop(connector: &Connector, name: &str) -> Result<(), Error> {
     for _ in 0..50 {
         let Some(found) = slot::slot(&client, name).await? else { return Ok(()) };
         if found.active_pid.is_none() {
-            return client
-                .execute("SELECT pg_catalog.pg_drop_replication_slot($1::text::name)", &[&name])
-                .await
-                .map(|_| ())
-                .map_err(failure::postgres);
+            client.execute("SELECT pg_catalog.pg_drop_replication_slot($1::text::name)", &[&name]).await?;
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

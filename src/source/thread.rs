@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::connect::Connector;
 use super::link::{Event, Outbox, Remote, Request};
-use super::{catalog, chunk, inspect, slot_making, stream, watch};
+use super::{chunk, inspect, slot_making, stream, watch, writers};
 use crate::error::Error;
 
 /// Serves requests until the main thread's end is dropped. Never panics: a panic is reported as an error.
@@ -96,7 +96,7 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
             let sql = connector.sql().await?;
             let mut xids = Vec::new();
             for table in tables {
-                xids.extend(catalog::writers(&sql, table).await?);
+                xids.extend(writers::writers(&sql, table).await?);
             }
             xids.sort_unstable();
             xids.dedup();

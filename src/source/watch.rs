@@ -7,8 +7,8 @@ use tokio::time::sleep;
 
 use super::connect::Connector;
 use super::link::{Event, Outbox};
+use super::catalog;
 use super::slot::{self, SlotState};
-use super::{catalog, failure};
 use crate::error::Error;
 use crate::mirror::source_table::SourceTable;
 use crate::wire::Lsn;
@@ -50,7 +50,7 @@ async fn look(
     let row = client
         .query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[])
         .await
-        .map_err(failure::postgres)?;
+        ?;
     let position = row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO);
     Ok(Watched {
         position,

@@ -319,5 +319,15 @@ pub(super) fn array(elements: &mut [pg_sys::Datum], element_type: pg_sys::Oid) -
 
 unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, index: usize) -> &'a pg_sys::FormData_pg_attribute {
     // SAFETY: the index is below natts, and the descriptor outlives the use.
-    unsafe { &*pg_sys::TupleDescAttr(descriptor, index as i32) }
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return &(*descriptor).attrs.as_slice((*descriptor).natts as usize)[index];
+        #[cfg(feature = "pg18")]
+        return &*(*descriptor)
+            .compact_attrs
+            .as_ptr()
+            .add((*descriptor).natts as usize)
+            .cast::<pg_sys::FormData_pg_attribute>()
+            .add(index);
+    }
 }

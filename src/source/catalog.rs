@@ -1,0 +1,177 @@
+//! Which tables a publication streams, and what they look like, from the source's catalog.
+//!
+//! Reads, never judges: what a mirror makes of a table is `mirror::shape`'s to say. The statements
+//! are the same for every version from 13 on; columns of system views that came later are read
+//! through jsonb, where an absent one is NULL.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, Row};
+
+use super::catalog_types::{TypeKey, read_types};
+use crate::error::Error;
+use crate::mirror::source_table::{LeftOut, Publishes, SourceColumn, SourceTable, WhyLeftOut};
+
+/// Some servers' roots list a leaf's rows as their own, so sizes are summed over leaves only.
+const TABLES: &str = "
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
+           p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
+           row_security_active(c.oid) AS row_security,
+           to_jsonb(t) ->> 'rowfilter' AS row_filter,
+           CASE jsonb_typeof(to_jsonb(t) -> 'attnames')
+               WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(t) -> 'attnames'))
+           END AS column_list,
+           coalesce(size.rows, 0) AS rows, coalesce(size.bytes, 0) AS bytes
+    FROM pg_publication p
+    JOIN pg_publication_tables t ON t.pubname = p.pubname
+    JOIN pg_namespace n ON n.nspname = t.schemaname
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+    CROSS JOIN LATERAL (
+        SELECT sum(greatest(leaf.reltuples, 0))::int8 AS rows, sum(pg_table_size(leaf.oid))::int8 AS bytes
+        FROM pg_class leaf
+        WHERE leaf.relkind = 'r'
+          AND (leaf.oid = c.oid OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
+    ) size
+    WHERE p.pubname = $1
+    ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
+
+const COLUMNS: &str = "
+    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull,
+           a.attgenerated <> '' AS generated, l.collisdeterministic AS deterministic,
+           CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, ',') END AS constant_default
+    FROM pg_attribute a
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation
+    WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum";
+
+/// A deferrable primary key identifies no row for logical decoding, as if it weren't there.
+const KEYS: &str = "
+    SELECT i.indrelid, i.indisprimary AND i.indimmediate AS is_primary, i.indisreplident AS is_identity,
+           array_agg(a.attname ORDER BY k.position) AS columns
+    FROM pg_index i
+    CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indrelid = ANY ($1) AND i.indisvalid AND k.position <= i.indnkeyatts
+      AND (i.indisprimary AND i.indimmediate OR i.indisreplident)
+    GROUP BY i.indexrelid, i.indrelid, i.indisprimary, i.indimmediate, i.indisreplident";
+
+/// The tables that `publication` streams, by schema and name; none when there is no such
+/// publication. A name in `excluded_columns` is `column`, of any table, or `table.column`.
+///
+/// The server takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up
+/// to the session's lock_timeout.
+pub async fn published_tables(
+    client: &Client,
+    publication: &str,
+    excluded_columns: &[String],
+) -> Result<Vec<SourceTable>, Error> {
+    let rows = client.query(TABLES, &[&publication]).await?;
+    let mut tables = rows.iter().map(table).collect::<Result<Vec<_>, _>>()?;
+    let oids: Vec<u32> = tables.iter().map(|(table, _)| table.oid).collect();
+
+    let mut columns = all_columns(client, &oids).await?;
+    let mut keys: HashMap<u32, Vec<Row>> = HashMap::new();
+    for row in client.query(KEYS, &[&oids]).await? {
+        keys.entry(row.try_get("indrelid")?).or_default().push(row);
+    }
+    for (table, column_list) in &mut tables {
+        for key in keys.remove(&table.oid).unwrap_or_default() {
+            add_key(table, &key)?;
+        }
+        for (column, generated) in columns.remove(&table.oid).unwrap_or_default() {
+            let streamed = column_list.as_ref().map_or(!generated, |list| list.contains(&column.name));
+            match why_left_out(table, &column.name, streamed, generated, excluded_columns) {
+                None => table.columns.push(column),
+                Some(why) => table.left_out.push(LeftOut { column: column.name, why }),
+            }
+        }
+    }
+    Ok(tables.into_iter().map(|(table, _)| table).collect())
+}
+
+fn why_left_out(
+    table: &SourceTable,
+    column: &str,
+    streamed: bool,
+    generated: bool,
+    excluded: &[String],
+) -> Option<WhyLeftOut> {
+    let qualified = format!("{}.{column}", table.name);
+    match streamed {
+        false if generated => Some(WhyLeftOut::Generated),
+        false => Some(WhyLeftOut::ColumnList),
+        true if excluded.iter().any(|name| name == column || *name == qualified) => {
+            Some(WhyLeftOut::Configuration)
+        }
+        true => None,
+    }
+}
+
+/// A table still without columns and keys, and the columns that the server says it streams: from 15
+/// on those of the column list or all, before that it doesn't say.
+fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
+    let table = SourceTable {
+        oid: row.try_get("oid")?,
+        schema: row.try_get("nspname")?,
+        name: row.try_get("relname")?,
+        kind: character(row, "relkind")?,
+        replica_identity: character(row, "relreplident")?,
+        columns: Vec::new(),
+        left_out: Vec::new(),
+        primary_key: Vec::new(),
+        identity_key: Vec::new(),
+        row_filter: row.try_get("row_filter")?,
+        estimated_rows: row.try_get("rows")?,
+        bytes: row.try_get("bytes")?,
+        row_security: row.try_get("row_security")?,
+        publishes: Publishes {
+            insert: row.try_get("pubinsert")?,
+            update: row.try_get("pubupdate")?,
+            delete: row.try_get("pubdelete")?,
+            truncate: row.try_get("pubtruncate")?,
+        },
+        via_root: row.try_get("pubviaroot")?,
+    };
+    Ok((table, row.try_get("column_list")?))
+}
+
+fn add_key(table: &mut SourceTable, row: &Row) -> Result<(), Error> {
+    let columns: Vec<String> = row.try_get("columns")?;
+    if row.try_get("is_identity")? {
+        table.identity_key.clone_from(&columns);
+    }
+    if row.try_get("is_primary")? {
+        table.primary_key = columns;
+    }
+    Ok(())
+}
+
+/// The columns of each table, and whether they are generated.
+async fn all_columns(
+    client: &Client,
+    oids: &[u32],
+) -> Result<HashMap<u32, Vec<(SourceColumn, bool)>>, Error> {
+    let types = read_types(client, oids).await?;
+    let mut columns: HashMap<u32, Vec<(SourceColumn, bool)>> = HashMap::new();
+    for row in client.query(COLUMNS, &[&oids]).await? {
+        let key = TypeKey { oid: row.try_get("atttypid")?, modifier: row.try_get("atttypmod")? };
+        // Retyped between the two queries: as if the column came after them. The next look has it.
+        let Some(data_type) = types.get(&key) else { continue };
+        let column = SourceColumn {
+            attnum: row.try_get("attnum")?,
+            name: row.try_get("attname")?,
+            data_type: data_type.clone(),
+            not_null: row.try_get("attnotnull")?,
+            deterministic: row.try_get("deterministic")?,
+            constant_default: row.try_get("constant_default")?,
+        };
+        columns.entry(row.try_get("attrelid")?).or_default().push((column, row.try_get("generated")?));
+    }
+    Ok(columns)
+}
+
+/// A value of type `"char"`, which arrives as a signed byte.
+pub(super) fn character(row: &Row, column: &str) -> Result<char, Error> {
+    let byte: i8 = row.try_get(column)?;
+    Ok(char::from(byte.cast_unsigned()))
+}

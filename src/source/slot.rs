@@ -1,0 +1,65 @@
+//! What the source says of a replication slot.
+//!
+//! Only looks: making, dropping and advancing slots is the replication session's.
+
+use tokio_postgres::Client;
+
+use crate::error::Error;
+use crate::wire::Lsn;
+
+/// A row of pg_replication_slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotState {
+    /// None for a physical slot.
+    pub plugin: Option<String>,
+    /// None for a physical slot.
+    pub database: Option<String>,
+    pub active_pid: Option<i32>,
+    pub confirmed_flush: Option<Lsn>,
+    pub restart_lsn: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// Bytes of WAL that may still be written before the slot is in danger; None for no limit.
+    pub safe_wal_size: Option<i64>,
+    pub two_phase: bool,
+    /// Why the slot can't be used any more, in the server's words.
+    pub invalidation: Option<String>,
+}
+
+impl SlotState {
+    /// Whether the WAL that this slot needs is gone for good.
+    pub fn lost(&self) -> bool {
+        self.invalidation.is_some() || self.wal_status.as_deref() == Some("lost")
+    }
+}
+
+/// two_phase came with 14, conflicting with 16, invalidation_reason with 17.
+const SLOT: &str = "
+    SELECT s.plugin, s.database, s.active_pid, s.confirmed_flush_lsn::text AS confirmed_flush,
+           s.restart_lsn::text AS restart, s.wal_status, s.safe_wal_size,
+           coalesce((to_jsonb(s) ->> 'two_phase')::bool, false) AS two_phase,
+           coalesce(to_jsonb(s) ->> 'invalidation_reason',
+                    CASE WHEN (to_jsonb(s) ->> 'conflicting')::bool THEN 'conflicting' END) AS invalidation
+    FROM pg_replication_slots s
+    WHERE s.slot_name = $1";
+
+/// The slot of that name, in whatever database; None when there is none.
+pub async fn slot(client: &Client, name: &str) -> Result<Option<SlotState>, Error> {
+    let Some(row) = client.query_opt(SLOT, &[&name]).await? else { return Ok(None) };
+    let lsn = |column: &str| -> Result<Option<Lsn>, Error> {
+        let text: Option<String> = row.try_get(column)?;
+        // The server printed it, so it parses; an LSN that didn't would be as good as none.
+        Ok(text.and_then(|text| text.parse().ok()))
+    };
+    Ok(Some(SlotState {
+        plugin: row.try_get("plugin")?,
+        database: row.try_get("database")?,
+        active_pid: row.try_get("active_pid")?,
+        confirmed_flush: lsn("confirmed_flush")?,
+        restart_lsn: lsn("restart")?,
+        wal_status: row.try_get("wal_status")?,
+        safe_wal_size: row.try_get("safe_wal_size")?,
+        two_phase: row.try_get("two_phase")?,
+        invalidation: row.try_get("invalidation")?,
+    }))
+}
