@@ -4,3 +4,10 @@
 
 pub mod connect;
 pub mod session;
+pub mod sql;
+
+mod authentication;
+mod channel;
+mod failure;
+mod socket;
+mod tls;
