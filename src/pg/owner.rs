@@ -10,13 +10,15 @@ use crate::error::Error;
 pub const OWNER: &str = "odoo_mirror_owner";
 
 /// While it lives, statements run as the owner. A Postgres error undoes it with the transaction.
-pub struct AsOwner(AsRole);
+pub struct AsOwner {
+    _role: AsRole,
+}
 
 impl AsOwner {
     /// Only inside a transaction.
     pub fn switch() -> Result<AsOwner, Error> {
         let owner = owner_oid()?;
-        Ok(AsOwner(AsRole::to(owner)))
+        Ok(AsOwner { _role: AsRole::to(owner) })
     }
 }
 

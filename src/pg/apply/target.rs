@@ -217,7 +217,7 @@ impl Target {
         let plan = unsafe {
             let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
             if plan.is_null() {
-                return Err(Error::stop(format!("SPI_prepare failed: {}", pg_sys::SPI_result)));
+                return Err(Error::stop("SPI_prepare failed"));
             }
             pg_sys::SPI_keepplan(plan);
             plan
@@ -251,7 +251,6 @@ const STORE_KB: i32 = 32 * 1024;
 /// Rows that statements see under the name [`ROWS`], until dropped.
 pub(super) struct Rows {
     store: *mut pg_sys::Tuplestorestate,
-    pub(super) count: u64,
 }
 
 impl Rows {
@@ -268,7 +267,7 @@ impl Rows {
             (*enr).reldata = store.cast();
             pg_sys::SPI_register_relation(enr);
         }
-        Rows { store, count }
+        Rows { store }
     }
 
     /// Ends the rows' life, inside the SPI connection that they were made in.
