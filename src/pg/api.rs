@@ -70,6 +70,12 @@ mod odoo_mirror_internal {
     #[pg_extern(stable)]
     fn check_source(source: &str) -> JsonB {
         match SourceConfig::parse(source) {
+            // A user must not choose which of the server's files is read; only a superuser's setting may.
+            Ok(config) if config.passfile.is_some() => refuse(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "passfile can't be given here",
+                "A superuser sets odoo_mirror.passfile in postgresql.conf.",
+            ),
             Ok(config) => JsonB(serde_json::json!({ "source": config.to_string() })),
             Err(error) => refuse(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

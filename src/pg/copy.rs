@@ -274,7 +274,7 @@ pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
 fn copy_ranges() -> Result<(), Error> {
     let settings = transaction::transaction(registry::settings)?;
     let Some(settings) = settings else { return Ok(()) };
-    let config = SourceConfig::parse(&settings.source).map_err(|error| Error::retry_slowly(error.message))?;
+    let config = SourceConfig::parse(&settings.source)?;
     let password = transaction::transaction(|| secret::password(&settings, &config))?;
     let mut network = Network::start(Connector::new(config, password))?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);

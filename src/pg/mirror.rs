@@ -20,8 +20,7 @@ use crate::wire::Lsn;
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
 pub fn run(settings: &Settings) -> Result<(), Error> {
-    let config = SourceConfig::parse(&settings.source)
-        .map_err(|error| Error::retry_slowly(error.message).hint(error.hint.unwrap_or_default()))?;
+    let config = SourceConfig::parse(&settings.source)?;
     let password = transaction::transaction(|| secret::password(settings, &config))?;
     let mut network = Network::start(Connector::new(config, password))?;
     if board::read(|board| board.uninstall == 1).unwrap_or(false) {
