@@ -3,6 +3,7 @@
 # PROFILE is test-install (the default: optimised, quick to build) or release (as shipped).
 # Does nothing when what is installed there was built from these very sources.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 major=${1:?usage: scripts/extension.sh MAJOR [PROFILE]}

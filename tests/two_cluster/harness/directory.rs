@@ -1,7 +1,7 @@
 //! Where clusters lie on disk: one directory a test process, one below it a cluster, a template for each version from which
 //! clusters are copied. Directories of test processes that died without cleaning up are swept away, their servers first.
 
-use super::installation::{bindir, command, hand_over, run};
+use super::installation::{bindir, command, hand_over, our_uid, run};
 use super::signal;
 use std::fs;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// User postgres must be able to walk there, and a socket's path has 107 bytes at most: /tmp, not target/ or $TMPDIR.
 fn base() -> PathBuf {
     let base = std::env::var_os("ODOO_MIRROR_TEST_DIR")
-        .map_or_else(|| PathBuf::from("/tmp/odoo_mirror-test"), PathBuf::from);
+        .map_or_else(|| PathBuf::from(format!("/tmp/odoo_mirror-test-{}", our_uid())), PathBuf::from);
     make(&base);
     base
 }
