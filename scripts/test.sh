@@ -52,6 +52,8 @@ finish() {
 
 # Called by step. PostgreSQL refuses to run as root; everybody else needs no more than their own target directory.
 pgrx_tests() {
+  # cargo-pgrx would write over it; a server that runs with it must keep the file that it has mapped.
+  rm -f "$("$(pg_config_of 15)" --pkglibdir)/odoo_mirror.so"
   local flags=()
   if am_root; then
     local pgdata=$SERVERS/pgrx-test
