@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Removes what was built here, and this clone's servers. Clusters that run from them are asked to stop first.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 cd "$REPO"

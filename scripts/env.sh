@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # What every script here shares; sourced, never run.
 #
 # The servers that we build for and test on live in $SERVERS, one directory a major version, each a private copy: a test
@@ -12,7 +13,8 @@ CARGO_PGRX_VERSION=0.18.1
 export PGRX_HOME=$SERVERS/pgrx
 export ODOO_MIRROR_SERVERS=$SERVERS
 export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-TARGET=${CARGO_TARGET_DIR:-$REPO/target}
+# What is installed here must be readable to user postgres.
+umask 022
 
 say() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; exit 1; }
@@ -34,7 +36,7 @@ pg_config_of() {
 }
 
 make_servers_dir() {
-  mkdir -p -m 755 "$SERVERS" "$PGRX_HOME"
+  mkdir -p "$SERVERS" "$PGRX_HOME"
   [ -O "$SERVERS" ] || die "$SERVERS belongs to somebody else"
   mkdir -p "$REPO/target"
   [ "$(readlink "$REPO/target/servers" || true)" = "$SERVERS" ] || ln -sfn "$SERVERS" "$REPO/target/servers"

@@ -3,6 +3,7 @@
 # PROFILE is test-install (the default: optimised, quick to build) or release (as shipped).
 # Does nothing when what is installed there was built from these very sources.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 major=${1:?usage: scripts/extension.sh MAJOR [PROFILE]}
@@ -13,12 +14,17 @@ stamp=$SERVERS/$major/odoo_mirror.stamp
 
 cd "$REPO"
 
+sources=()
+for source in Cargo.toml Cargo.lock odoo_mirror.control .cargo src sql; do
+  [ ! -e "$source" ] || sources+=("$source")
+done
+
 fingerprint() {
   {
     printf '%s\n' "$profile"
     "$config" --version
     rustc --version
-    find Cargo.toml Cargo.lock .cargo odoo_mirror.control src sql -type f -print0 2>/dev/null | LC_ALL=C sort -z | xargs -0 sha256sum
+    find "${sources[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     # `cargo pgrx test` puts its own build at the same place.
     sha256sum "$library" 2>/dev/null || echo absent
   } | sha256sum

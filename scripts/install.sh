@@ -2,6 +2,7 @@
 # Installs what a fresh Debian 12 with Rust lacks for building and testing odoo_mirror. Says nothing twice: a second run
 # finds everything there and takes no time. As root, or as a user who may sudo.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 packages=(postgresql-15 postgresql-server-dev-15 clang-14 libclang-14-dev build-essential sudo unzip)

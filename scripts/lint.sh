@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Format, clippy on both feature sets, licenses and bans. `lint.sh --as-installed` doesn't install cargo-deny.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPO"
 

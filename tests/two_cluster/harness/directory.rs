@@ -1,7 +1,7 @@
-//! Where clusters lie on disk: one directory a test process, one below it a cluster, a template for each version from which
-//! clusters are copied. Directories of test processes that died without cleaning up are swept away, their servers first.
+//! Where clusters lie on disk: one directory a cluster, and a template for each version from which clusters are copied.
+//! Directories of test processes that died without cleaning up are swept away, their servers first.
 
-use super::installation::{bindir, command, hand_over, run};
+use super::installation::{bindir, command, hand_over, our_uid, run};
 use super::signal;
 use std::fs;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// User postgres must be able to walk there, and a socket's path has 107 bytes at most: /tmp, not target/ or $TMPDIR.
 fn base() -> PathBuf {
     let base = std::env::var_os("ODOO_MIRROR_TEST_DIR")
-        .map_or_else(|| PathBuf::from("/tmp/odoo_mirror-test"), PathBuf::from);
+        .map_or_else(|| PathBuf::from(format!("/tmp/odoo_mirror-test-{}", our_uid())), PathBuf::from);
     make(&base);
     base
 }
@@ -31,9 +31,8 @@ pub fn create(name: &str, major: u32) -> PathBuf {
     static SWEEP: Once = Once::new();
     let base = base();
     SWEEP.call_once(|| sweep(&base));
-    let ours = base.join(std::process::id().to_string());
-    make(&ours);
-    let cluster = ours.join(format!("{}-{name}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let cluster = base.join(format!("{}-{number}-{name}", std::process::id()));
     make(&cluster);
     let data = cluster.join("data");
     run(command("cp").args(["-a", "--reflink=auto"]).arg(template(&base, major)).arg(&data));
@@ -69,29 +68,22 @@ fn template(base: &Path, major: u32) -> PathBuf {
     template
 }
 
-/// Removes a cluster's directory, and the process's when it was the last.
 pub fn remove(cluster: &Path) {
     let _ = fs::remove_dir_all(cluster);
-    if let Some(process) = cluster.parent() {
-        let _ = fs::remove_dir(process);
-    }
 }
 
 /// A test run that was killed leaves servers running and directories lying about.
 fn sweep(base: &Path) {
-    for process in subdirectories(base) {
-        let Some(pid) = process.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else {
-            continue;
-        };
-        if Path::new(&format!("/proc/{pid}")).exists() {
+    for cluster in subdirectories(base) {
+        let name = cluster.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(owner) = name.split('-').next().and_then(|pid| pid.parse::<u32>().ok()) else { continue };
+        if Path::new(&format!("/proc/{owner}")).exists() {
             continue;
         }
-        for cluster in subdirectories(&process) {
-            if let Some(postmaster) = postmaster_of(&cluster.join("data")) {
-                signal(postmaster, "QUIT");
-            }
+        if let Some(postmaster) = postmaster_of(&cluster.join("data")) {
+            signal(postmaster, "QUIT");
         }
-        let _ = fs::remove_dir_all(&process);
+        remove(&cluster);
     }
 }
 

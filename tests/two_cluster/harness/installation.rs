@@ -36,17 +36,21 @@ struct ServerUser {
     gid: u32,
 }
 
+/// The user who runs the tests.
+pub fn our_uid() -> u32 {
+    static UID: OnceLock<u32> = OnceLock::new();
+    *UID.get_or_init(|| id(&["-u"]))
+}
+
+fn id(arguments: &[&str]) -> u32 {
+    let out = Command::new("id").args(arguments).output().expect("id is there");
+    String::from_utf8_lossy(&out.stdout).trim().parse().unwrap_or_else(|_| panic!("id {arguments:?} failed"))
+}
+
 fn server_user() -> Option<&'static ServerUser> {
     static USER: OnceLock<Option<ServerUser>> = OnceLock::new();
     USER.get_or_init(|| {
-        let id = |arguments: &[&str]| -> u32 {
-            let out = Command::new("id").args(arguments).output().expect("id is there");
-            String::from_utf8_lossy(&out.stdout)
-                .trim()
-                .parse()
-                .unwrap_or_else(|_| panic!("id {arguments:?} failed"))
-        };
-        (id(&["-u"]) == 0).then(|| ServerUser { uid: id(&["-u", "postgres"]), gid: id(&["-g", "postgres"]) })
+        (our_uid() == 0).then(|| ServerUser { uid: id(&["-u", "postgres"]), gid: id(&["-g", "postgres"]) })
     })
     .as_ref()
 }
