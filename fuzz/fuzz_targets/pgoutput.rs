@@ -1,5 +1,6 @@
 #![no_main]
 
+#[allow(dead_code)] // frame() is the other target's
 #[path = "../../tests/wire/checks.rs"]
 mod checks;
 #[path = "../../tests/wire/sent.rs"]
