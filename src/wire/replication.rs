@@ -8,9 +8,9 @@ use super::{Lsn, WireError};
 pub enum Frame<'a> {
     /// A piece of output; under pgoutput, one message.
     XLogData {
-        /// Where the message's WAL record is; zero for some kinds (Relation, Type).
+        /// The WAL position that the message is about: a Commit's is its end. Zero for a Relation or a Type.
         start: Lsn,
-        /// How far the source's WAL reaches, as far as the walsender says.
+        /// On a logical slot the same as `start`, so no measure of how far the source's WAL reaches.
         end: Lsn,
         sent_at: i64,
         body: &'a [u8],
