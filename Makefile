@@ -1,0 +1,39 @@
+# odoo_mirror. `make` alone prints the targets.
+
+PG_CONFIG ?= pg_config
+# Cargo's feature for that server: pg15 … pg18.
+PG_FEATURE = pg$(shell $(PG_CONFIG) --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stop test test-fast lint bench install package clean
+
+help: ## Print the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+demo: ## Start an Odoo-shaped source and a mirror of it, and watch it follow
+	@demo/demo.sh
+
+demo-stop: ## Stop what `make demo` left running
+	@demo/demo.sh stop
+
+test: ## Everything: lint, pure, SQL-level and two-cluster tests, on PostgreSQL 15 to 18
+	@scripts/test.sh
+
+test-fast: ## The pure floors alone: no server, no pgrx, seconds
+	cargo test --no-default-features
+
+lint: ## Format, clippy on both feature sets, licenses and bans
+	@scripts/lint.sh
+
+bench: ## Compare with PostgreSQL's own subscription and with decoding alone
+	@bench/bench.sh
+
+install: ## Build, and install into the PostgreSQL of PG_CONFIG
+	cargo pgrx install --sudo --release --no-default-features --features $(PG_FEATURE) --pg-config "$$(command -v $(PG_CONFIG))"
+
+package: ## Build for the PostgreSQL of PG_CONFIG, into target/release/odoo_mirror-pgNN
+	cargo pgrx package --no-default-features --features $(PG_FEATURE) --pg-config "$$(command -v $(PG_CONFIG))"
+
+clean: ## Remove what was built, and the test servers
+	@scripts/clean.sh

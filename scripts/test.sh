@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# make test: every test there is. Each step logs to target/test-logs/NAME.log and prints its runner's own closing lines; a
+# failing step prints the end of its log, the others still run, and the last line says which failed.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$REPO"
+
+LOGS=$REPO/target/test-logs
+mkdir -p "$LOGS"
+rm -f "$LOGS"/*.log
+started=$SECONDS
+failed=()
+closing=()
+
+# step NAME TITLE COMMAND...
+step() {
+  local title=$2 log=$LOGS/$1.log begun=$SECONDS line
+  shift 2
+  printf '== %s\n' "$title"
+  if "$@" >"$log" 2>&1; then
+    printf '   ok in %d s\n' $((SECONDS - begun))
+  else
+    failed+=("$title")
+    printf '   FAILED after %d s; the end of %s:\n' $((SECONDS - begun)) "$log"
+    tail -n 60 "$log" | sed 's/^/   | /'
+  fi
+  while IFS= read -r line; do
+    printf '   %s\n' "$line"
+    closing+=("$line")
+  done < <(grep -aE '^test result: ' "$log" | grep -av '^test result: ok\. 0 passed; 0 failed' || true)
+  grep -aE '^(skipped: |lint: cargo deny)' "$log" | sort -u | sed 's/^/   /' || true
+}
+
+finish() {
+  local minutes=$(((SECONDS - started + 30) / 60)) passed=0 count
+  echo
+  for line in "${closing[@]}"; do
+    printf '%s\n' "$line"
+    count=$(sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed.*/\1/p' <<<"$line")
+    passed=$((passed + ${count:-0}))
+  done
+  if [ ${#failed[@]} -gt 0 ]; then
+    local list
+    list=$(printf '%s, ' "${failed[@]}")
+    printf 'make test: FAILED (%s), %d tests passed, in %d min\n' "${list%, }" "$passed" "$minutes"
+    exit 1
+  fi
+  printf 'make test: all passed (%d tests) in %d min\n' "$passed" "$minutes"
+  exit 0
+}
+
+# Called by step. PostgreSQL refuses to run as root; everybody else needs no more than their own target directory.
+pgrx_tests() {
+  local flags=()
+  if am_root; then
+    local pgdata=$SERVERS/pgrx-test
+    rm -rf "$pgdata"
+    install -d -m 700 -o postgres "$pgdata"
+    flags=(--runas postgres --pgdata "$pgdata")
+  fi
+  cargo pgrx test "${flags[@]}" pg15
+}
+
+two_cluster() { # MAJOR [FILTER]
+  ODOO_MIRROR_PG=$1 cargo test --no-default-features --test two_cluster -- --test-threads 2 "${@:2}"
+}
+
+step install "what is needed" scripts/install.sh
+step servers "servers of PostgreSQL 15 to 18" scripts/servers.sh 15 16 17 18
+# Without these nothing below can run.
+[ ${#failed[@]} -eq 0 ] || finish
+
+step lint "lint" scripts/lint.sh --as-installed
+step pure "pure tests" cargo test --no-default-features
+step pgrx "SQL-level tests on PG 15" pgrx_tests
+step extension-15 "extension for PG 15" scripts/extension.sh 15
+step two-cluster-15 "two-cluster on PG 15" two_cluster 15
+for major in 16 17 18; do
+  step "extension-$major" "extension for PG $major" scripts/extension.sh "$major"
+  step "smoke-$major" "smoke on PG $major" two_cluster "$major" smoke
+done
+finish

@@ -1,0 +1,48 @@
+//! What the two-cluster tests stand on: throw-away servers, a source and a mirror joined, a network that can be cut, and
+//! the row-by-row comparison that every scenario ends with. It talks SQL and signals only; it knows nothing of how the
+//! extension works inside. Everything blocks: a test reads top to bottom, and takes a thread where it wants two at once.
+
+#![allow(
+    dead_code,
+    reason = "a scenario takes what it needs; nothing here is dropped because today's don't use it"
+)]
+#![allow(unused_imports, reason = "likewise")]
+
+mod cluster;
+mod compare;
+mod directory;
+mod installation;
+mod pair;
+mod proxy;
+mod random;
+mod samples;
+
+pub use cluster::{Cluster, ClusterBuilder, Shutdown};
+pub use compare::{Difference, Side, differences};
+pub use installation::default_major;
+pub use pair::{Pair, PairBuilder};
+pub use proxy::{Cut, Proxy};
+pub use random::Rng;
+pub use samples::{Samples, Transaction};
+
+use std::time::{Duration, Instant};
+
+/// Asks until the answer is there; panics with `what` when it isn't within `limit`.
+#[track_caller]
+pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends a signal by its name (`KILL`, `TERM`, `STOP`, `CONT`); false if there is no such process.
+pub fn signal(pid: i32, name: &str) -> bool {
+    assert!(pid > 1, "not a process to signal: {pid}");
+    let killed = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).output();
+    killed.expect("sh is there").status.success()
+}
