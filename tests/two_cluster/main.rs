@@ -5,3 +5,5 @@
 mod harness;
 
 mod harness_itself;
+mod source_catalog;
+mod source_checks;
