@@ -1,11 +1,10 @@
-//! What is read from a real source's catalogs: tables, keys, cuts, writers, slots.
+//! What is read from a real source's catalogs: tables, keys, writers, slots.
 
 use crate::harness::{Cluster, Samples};
-use odoo_mirror::mirror::ranges::KeyRange;
 use odoo_mirror::mirror::shape::MirrorShape;
 use odoo_mirror::mirror::source_table::{SourceTable, WhyLeftOut};
 use odoo_mirror::mirror::typemap::TypeHere;
-use odoo_mirror::source::{catalog, identity, key_cuts, slot, writers};
+use odoo_mirror::source::{catalog, identity, slot, writers};
 use std::collections::BTreeMap;
 use tokio_postgres::{Client, NoTls};
 
@@ -288,14 +287,6 @@ fn writers_of(source: &Cluster, table: &str) -> Vec<u64> {
     asking(source, "postgres", async |client| writers::writers(client, oid).await.expect("it can be asked"))
 }
 
-fn cuts(source: &Cluster, table: &str, rows_per_range: i64) -> Vec<KeyRange> {
-    let found = tables(source, "p", &[]);
-    let table = found.iter().find(|found| found.name == table).expect("it is published");
-    asking(source, "postgres", async |client| {
-        key_cuts::range_cuts(client, table, rows_per_range).await.expect("it can be cut")
-    })
-}
-
 #[test]
 fn excluded_columns_are_left_out_of_one_table_or_of_all() {
     let source = source();
@@ -322,53 +313,6 @@ fn row_security_counts_only_for_roles_that_it_binds() {
     for (role, bound) in [("bound", true), ("free", false), ("postgres", false)] {
         assert_eq!(tables_for(&source, role, "p", &[])[0].row_security, bound, "{role}");
     }
-}
-
-#[test]
-fn tables_are_cut_where_their_rows_are() {
-    let source = source();
-    // Nine tenths of the keys of `uneven` are its highest thousandth.
-    source.sql(
-        "postgres",
-        "CREATE TABLE even (id int PRIMARY KEY);
-         INSERT INTO even SELECT generate_series(1, 10000);
-         CREATE TABLE uneven (id bigint PRIMARY KEY);
-         INSERT INTO uneven SELECT i * 10000 FROM generate_series(1, 1000) i;
-         INSERT INTO uneven SELECT 10000000 + i FROM generate_series(1, 9000) i;
-         CREATE TABLE grown (id int PRIMARY KEY);
-         INSERT INTO grown SELECT generate_series(1, 10000);
-         CREATE TABLE pairs (a int, b int, PRIMARY KEY (a, b));
-         INSERT INTO pairs SELECT i, i FROM generate_series(1, 10000) i;
-         CREATE TABLE nothing (id int PRIMARY KEY);
-         ANALYZE even, uneven, pairs, nothing;
-         CREATE PUBLICATION p FOR ALL TABLES",
-    );
-    for table in ["even", "uneven"] {
-        let ranges = cuts(&source, table, 1000);
-        assert_eq!(ranges.len(), 10, "{table}: {ranges:?}");
-        for range in ranges {
-            let sql = format!("SELECT count(*) FROM {table} WHERE {}", range.sql_condition("id"));
-            let rows: i64 = source.value("postgres", &sql).parse().expect("a count");
-            assert!((500..=2000).contains(&rows), "{table}: {rows} rows in {range:?}");
-        }
-    }
-    // Never analyzed: its size has to do.
-    assert!(cuts(&source, "grown", 1000).len() > 1);
-    for (table, why) in [("pairs", "two key columns"), ("nothing", "no rows")] {
-        assert_eq!(cuts(&source, table, 1000), [KeyRange::ALL], "{why}");
-    }
-    assert_eq!(cuts(&source, "even", 10_000), [KeyRange::ALL]);
-}
-
-#[test]
-fn the_lowest_key_that_an_index_can_hold_makes_a_condition_that_runs() {
-    let source = source();
-    source.sql("postgres", "CREATE TABLE t (id smallint)");
-    let range = KeyRange { lo: Some(i64::MIN), hi: Some(i64::MAX) };
-    assert_eq!(
-        source.value("postgres", &format!("SELECT count(*) FROM t WHERE {}", range.sql_condition("id"))),
-        "0"
-    );
 }
 
 #[test]
