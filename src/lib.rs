@@ -1,5 +1,36 @@
+//! An exact, provable, live copy of an Odoo database's tables, kept inside Supabase.
+//!
+//! The house has three floors; a lower one never names a higher.
+//!
+//! - Floor 0, pure Rust: [`error`], [`config`], [`wire`] (bytes to messages), [`mirror`] (what to do about them).
+//! - Floor 1, tokio: [`source`] (the network thread: sessions, stream, catalog, chunks).
+//! - Floor 2, pgrx: `pg` (workers, applying, shared memory, SQL functions), and all `unsafe`.
+
 pub mod config;
 pub mod error;
 pub mod mirror;
+#[cfg(feature = "extension")]
+pub mod pg;
 pub mod source;
 pub mod wire;
+
+#[cfg(feature = "extension")]
+mod install {
+    use pgrx::prelude::*;
+
+    ::pgrx::pg_module_magic!(name, version);
+
+    extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+    extension_sql_file!("../sql/api.sql", name = "api", finalize);
+}
+
+/// The server that `cargo pgrx test` starts.
+#[cfg(test)]
+#[cfg(feature = "pg_test")]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'odoo_mirror'", "wal_level = logical", "odoo_mirror.database = 'pgrx_tests'"]
+    }
+}

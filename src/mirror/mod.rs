@@ -1,10 +1,15 @@
-//! What the mirror decides, as pure functions over plain data.
-//!
-//! Nothing here does I/O, knows of Postgres's server side, or waits.
+//! The decisions: what a table looks like here, which events count, what they come to. Pure functions over plain
+//! data: no server, no socket, no clock; what is decided here is tested without any.
 
+pub mod assembler;
+pub mod batch;
 pub mod ddl;
+mod fold;
+pub mod gate;
 pub mod quote;
 pub mod ranges;
 pub mod shape;
+pub mod snapshot;
 pub mod source_table;
+pub mod stream_table;
 pub mod typemap;

@@ -117,6 +117,21 @@ pub fn mirror_name(schema: &str, name: &str) -> String {
 }
 
 impl MirrorShape {
+    /// What is noted of a table that can't be mirrored: its name, and nothing else.
+    pub fn unfit(name: &str) -> MirrorShape {
+        MirrorShape {
+            schema: MIRROR_SCHEMA.to_owned(),
+            name: name.to_owned(),
+            columns: Vec::new(),
+            key: Vec::new(),
+            identity: RowIdentity::InsertsOnly,
+            key_bytes_mean_equality: false,
+            binary_stream: true,
+            copy_binary: true,
+            note: None,
+        }
+    }
+
     /// The shape of one table's mirror. `resolver` finds a type of this side: of that schema and
     /// name, or else of that name in any schema.
     pub fn of(

@@ -3,14 +3,28 @@
 //! No pgrx here: what this floor learns goes to the worker over a channel.
 
 pub mod catalog;
-mod catalog_types;
 pub mod check;
+pub mod chunk;
 pub mod connect;
 pub mod identity;
+pub mod inspect;
 pub mod key_cuts;
+pub mod link;
 pub mod prepare;
-mod prepare_tables;
-mod query_error;
 pub mod session;
 pub mod slot;
+pub mod sql;
+pub mod stream;
+pub mod thread;
+pub mod watch;
 pub mod writers;
+
+mod authentication;
+mod catalog_types;
+mod channel;
+mod clock;
+mod failure;
+mod prepare_tables;
+mod slot_making;
+mod socket;
+mod tls;

@@ -1,40 +1,142 @@
-//! Our own replication session. Signatures first; the bodies follow.
+//! Our own replication session: commands, then a stream of CopyData in both directions, which
+//! tokio-postgres does not have.
+//!
+//! It moves bytes and says nothing about what they mean: that is the wire module's.
 
+use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::frontend;
+
+use fallible_iterator::FallibleIterator;
+
+use super::channel::{Channel, unexpected};
 use crate::error::Error;
 
-pub struct ReplicationSession;
+/// A walsender's session in the source's database. Dropping it closes the connection.
+pub struct ReplicationSession {
+    channel: Channel,
+}
 
 impl ReplicationSession {
-    /// Runs one command by the simple query protocol; its rows as text.
-    pub async fn query(&mut self, _sql: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
-        todo!()
+    pub(super) fn new(channel: Channel) -> Self {
+        ReplicationSession { channel }
     }
 
-    /// Sends START_REPLICATION and waits until the stream is open.
-    pub async fn start_replication(&mut self, _command: &str) -> Result<(), Error> {
-        todo!()
+    /// Runs one command by the simple query protocol (IDENTIFY_SYSTEM, CREATE_REPLICATION_SLOT, plain SQL) and
+    /// returns its rows as text. Not cancel-safe: after a cancelled call, drop the session.
+    ///
+    /// # Errors
+    /// The first error that the source reports; the session is then ready for the next command.
+    pub async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
+        query(&mut self.channel, sql).await
     }
 
-    /// The next CopyData payload that is already here, without touching the socket.
+    /// Sends START_REPLICATION and waits until the stream is open. Not cancel-safe.
+    pub async fn start_replication(&mut self, command: &str) -> Result<(), Error> {
+        send_query(&mut self.channel, command).await?;
+        match self.channel.frame().await {
+            // CopyBothResponse
+            Ok(frame) if frame.tag == b'W' => Ok(()),
+            Ok(frame) => Err(unexpected(frame.tag)),
+            Err(refused) => {
+                // A report leaves the session usable; what broke the connection doesn't.
+                if refused.sqlstate.is_some() {
+                    until_ready(&mut self.channel).await.ok();
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// The next CopyData payload that is already here, without touching the socket; `None` when
+    /// [fill](Self::fill) must read more. The slice lives until the next call.
+    ///
+    /// # Errors
+    /// Whatever ends the stream: an error of the source by its SQLSTATE, the end of the stream (`Retry`), a message
+    /// that has no place in it (`Stop`).
     pub fn buffered(&mut self) -> Result<Option<&[u8]>, Error> {
-        todo!()
+        match self.channel.buffered()? {
+            None => Ok(None),
+            Some(frame) => match frame.tag {
+                b'd' => Ok(Some(self.channel.body(&frame))),
+                // CopyDone and CommandComplete: the source is shutting down and has sent everything.
+                b'c' | b'C' => Err(Error::retry("the source ended the replication stream")),
+                tag => Err(unexpected(tag)),
+            },
+        }
     }
 
-    /// Reads more from the socket; cancel-safe.
+    /// Reads more from the socket. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Retry` when the connection is gone.
     pub async fn fill(&mut self) -> Result<(), Error> {
-        todo!()
+        self.channel.fill().await
     }
 
-    /// Sends one CopyData message; what a cancelled call didn't write goes out with the next one.
-    pub async fn send(&mut self, _copy_data: &[u8]) -> Result<(), Error> {
-        todo!()
+    /// Sends one CopyData message. When the call is cancelled (in `select!`), the message stays queued, whole:
+    /// the next `send` or [flush](Self::flush) goes on where this one stopped. Don't send it again.
+    pub async fn send(&mut self, copy_data: &[u8]) -> Result<(), Error> {
+        frontend::CopyData::new(copy_data)
+            .map_err(|error| Error::stop("a reply to the source is too long").caused_by(error))?
+            .write(self.channel.outbox());
+        self.channel.flush().await
     }
 
-    pub fn parameter(&self, _name: &str) -> Option<&str> {
-        todo!()
+    /// Writes what a cancelled [send](Self::send) left. Cancel-safe.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        self.channel.flush().await
     }
 
+    /// A parameter that the server reported: `server_version`, `TimeZone`, …
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.channel.parameters.get(name).map(String::as_str)
+    }
+
+    /// The walsender's process id, as in pg_stat_replication.
     pub fn backend_pid(&self) -> i32 {
-        todo!()
+        self.channel.backend_pid
     }
+}
+
+/// [ReplicationSession::query], for a session that is still being prepared.
+pub(super) async fn query(channel: &mut Channel, sql: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
+    send_query(channel, sql).await?;
+    let mut rows = Vec::new();
+    loop {
+        let message = match channel.message().await {
+            Ok(message) => message,
+            Err(refused) if refused.sqlstate.is_some() => {
+                until_ready(channel).await.ok();
+                return Err(refused);
+            }
+            Err(broken) => return Err(broken),
+        };
+        match message {
+            Message::DataRow(row) => {
+                let text = |range: Option<std::ops::Range<usize>>| {
+                    range.map(|range| String::from_utf8_lossy(&row.buffer()[range]).into_owned())
+                };
+                let broken = |error: std::io::Error| unexpected(b'D').caused_by(error);
+                rows.push(row.ranges().map(|range| Ok(text(range))).collect().map_err(broken)?);
+            }
+            Message::RowDescription(_) | Message::CommandComplete(_) | Message::EmptyQueryResponse => {}
+            Message::ReadyForQuery(_) => return Ok(rows),
+            _ => {
+                return Err(Error::stop(
+                    "the source answered a query with a message that has no place there",
+                ));
+            }
+        }
+    }
+}
+
+async fn send_query(channel: &mut Channel, sql: &str) -> Result<(), Error> {
+    frontend::query(sql, channel.outbox())
+        .map_err(|error| Error::stop("a command for the source can't be sent").caused_by(error))?;
+    channel.flush().await
+}
+
+async fn until_ready(channel: &mut Channel) -> Result<(), Error> {
+    while channel.frame().await?.tag != b'Z' {}
+    Ok(())
 }

@@ -47,6 +47,20 @@ pub struct Blocker {
     pub xid: u64,
 }
 
+impl std::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.gid, self.pid) {
+            (Some(gid), _) => write!(f, "prepared transaction '{gid}'")?,
+            (None, Some(pid)) => write!(f, "pid {pid}")?,
+            (None, None) => write!(f, "transaction {}", self.xid)?,
+        }
+        match self.age_seconds {
+            Some(age) => write!(f, " (open for {age:.0} s)"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The 64-bit xids of all transactions, prepared ones too, that hold ROW EXCLUSIVE or stronger on
 /// the table or a partition of it.
 pub async fn writers(client: &Client, table: u32) -> Result<Vec<u64>, Error> {

@@ -1,0 +1,247 @@
+-- What a user calls. Each function has a fixed search_path and is granted by name, at the end.
+
+CREATE FUNCTION odoo_mirror.configure(
+    source          text,
+    password_secret text DEFAULT NULL,
+    publication     text DEFAULT 'odoo_pub_scout',
+    slot            text DEFAULT 'odoo_mirror'
+) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    checked jsonb := odoo_mirror_internal.check_source(source);
+BEGIN
+    IF slot IS NULL OR slot !~ '^[a-z0-9_]{1,63}$' THEN
+        RAISE EXCEPTION 'slot must be 1 to 63 lower-case letters, digits and underscores'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF publication IS NULL OR publication = '' OR length(publication) > 63 THEN
+        RAISE EXCEPTION 'publication must be a name of 1 to 63 characters' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO odoo_mirror_internal.settings AS now (source, password_secret, publication, slot, configured_by)
+    VALUES (checked ->> 'source', configure.password_secret, configure.publication, configure.slot, session_user)
+    ON CONFLICT (only_row) DO UPDATE SET
+        source = excluded.source, password_secret = excluded.password_secret, publication = excluded.publication,
+        slot = excluded.slot, configured_by = excluded.configured_by, configured_at = pg_catalog.now();
+    PERFORM odoo_mirror_internal.wake();
+    RETURN checked || pg_catalog.jsonb_build_object('publication', publication, 'slot', slot, 'next',
+        'SELECT odoo_mirror.start()');
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.configure IS
+    'keep where Odoo is: libpq keywords or a URI, without a password; password_secret names a secret in Vault';
+
+CREATE FUNCTION odoo_mirror.start() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    PERFORM odoo_mirror_internal.require_preload();
+    UPDATE odoo_mirror_internal.settings
+    SET wanted = 'running', started_in = odoo_mirror_internal.this_destination();
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'odoo_mirror is not configured'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'First run SELECT odoo_mirror.configure(''host=… dbname=… user=…'').';
+    END IF;
+    PERFORM odoo_mirror_internal.wake();
+    RETURN 'starting: SELECT odoo_mirror.status() shows how it goes';
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.start IS 'run the mirror, here and after each restart of the server, until stop()';
+
+CREATE FUNCTION odoo_mirror.stop() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    UPDATE odoo_mirror_internal.settings SET wanted = 'stopped';
+    PERFORM odoo_mirror_internal.wake(stopping => true);
+    RETURN 'stopping: the slot stays, and keeps WAL on the source until start() or uninstall()';
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.stop IS 'pause the mirror; the slot on the source stays and keeps WAL for it';
+
+CREATE FUNCTION odoo_mirror.uninstall() RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT odoo_mirror_internal.give_up()';
+COMMENT ON FUNCTION odoo_mirror.uninstall IS
+    'give up the slot on the source and the replication origin here, for good; the mirrored rows stay';
+
+CREATE FUNCTION odoo_mirror.wait_for(lsn pg_lsn, timeout interval DEFAULT '30s') RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    SELECT odoo_mirror_internal.wait_until((lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM timeout)::float8)
+$$;
+COMMENT ON FUNCTION odoo_mirror.wait_for IS
+    'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';
+
+CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
+    table_name text, state text, reason text, hint text, rows bigint, copied_rows bigint, copied_bytes bigint,
+    copied_percent numeric, rows_per_second numeric, time_left interval, last_change timestamptz,
+    inserted bigint, updated bigint, deleted bigint, failed_rows bigint,
+    verified_lsn pg_lsn, verified_age interval
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    WITH copied AS (
+        SELECT r.table_name, sum(r.rows) AS rows, sum(r.bytes) AS bytes
+        FROM odoo_mirror_internal.ranges r WHERE r.snapshot IS NOT NULL GROUP BY 1
+    ), facts AS (
+        SELECT t.*, l.copying_rows, l.copying_bytes,
+               coalesce(c.rows, 0)::bigint + coalesce(l.copying_rows, 0) AS in_rows,
+               coalesce(c.bytes, 0)::bigint + coalesce(l.copying_bytes, 0) AS in_bytes,
+               k.reltuples, l.inserts AS live_inserts, l.updates AS live_updates, l.deletes AS live_deletes,
+               l.last_change AS live_last_change,
+               extract(epoch FROM pg_catalog.clock_timestamp() - t.copy_started_at) AS seconds
+        FROM odoo_mirror_internal.tables t
+        LEFT JOIN copied c ON c.table_name = t.name
+        LEFT JOIN odoo_mirror_internal.live_tables() l ON l.table_name = t.name
+        LEFT JOIN pg_catalog.pg_class k
+               ON k.relname = t.name AND k.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace
+    ), rates AS (
+        SELECT f.*, CASE WHEN f.state = 'copying' AND f.seconds > 0 THEN f.in_rows / f.seconds END AS rate
+        FROM facts f
+    )
+    SELECT f.name, f.state, f.reason, f.hint,
+           CASE WHEN f.state = 'copying' THEN f.in_rows
+                ELSE greatest(f.reltuples::bigint, 0) END,
+           f.in_rows, f.in_bytes,
+           CASE WHEN f.state = 'absent' THEN 0
+                WHEN f.state <> 'copying' THEN 100
+                WHEN f.estimated_rows <= 0 THEN NULL
+                ELSE round(least(99.9, 100.0 * f.in_rows / greatest(f.estimated_rows, f.in_rows)), 1) END,
+           round(f.rate::numeric, 0),
+           CASE WHEN f.rate > 0 AND f.estimated_rows > f.in_rows
+                THEN pg_catalog.make_interval(secs => round((f.estimated_rows - f.in_rows) / f.rate)::float8) END,
+           coalesce(f.live_last_change, f.last_change),
+           coalesce(f.live_inserts, f.inserts), coalesce(f.live_updates, f.updates),
+           coalesce(f.live_deletes, f.deletes), f.failed_rows,
+           NULL::pg_lsn, NULL::interval
+    FROM rates f ORDER BY f.name
+$$;
+COMMENT ON FUNCTION odoo_mirror.tables IS
+    'a row a mirrored table: state, rows (while copying exact, later the planner''s estimate), the copy''s progress, changes';
+
+CREATE FUNCTION odoo_mirror.lag() RETURNS TABLE (
+    bytes bigint, seconds double precision, source_lsn pg_lsn, received_lsn pg_lsn, applied_lsn pg_lsn
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT (l ->> 'lag_bytes')::bigint, (l ->> 'lag_seconds')::float8, (l ->> 'source_lsn')::pg_lsn,
+           (l ->> 'received_lsn')::pg_lsn, (l ->> 'applied_lsn')::pg_lsn
+    FROM odoo_mirror_internal.live() l
+$$;
+COMMENT ON FUNCTION odoo_mirror.lag IS
+    'how far the mirror is behind: bytes of WAL, and seconds since the oldest commit that is not shown yet (0 when caught up)';
+
+CREATE FUNCTION odoo_mirror.status() RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'state', l -> 'state',
+        'since', l -> 'since',
+        'message', l -> 'message',
+        'source', (SELECT s.source FROM odoo_mirror_internal.settings s),
+        'publication', (SELECT s.publication FROM odoo_mirror_internal.settings s),
+        'slot', (SELECT s.slot FROM odoo_mirror_internal.settings s),
+        'wanted', (SELECT s.wanted FROM odoo_mirror_internal.settings s),
+        'lsn', pg_catalog.jsonb_build_object('source', l -> 'source_lsn', 'received', l -> 'received_lsn',
+                                  'applied', l -> 'applied_lsn', 'confirmed', l -> 'confirmed_lsn'),
+        'lag', pg_catalog.jsonb_build_object('bytes', l -> 'lag_bytes', 'seconds', l -> 'lag_seconds'),
+        'tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.state, t.n), '{}'::jsonb)
+                   FROM (SELECT state, count(*) AS n FROM odoo_mirror_internal.tables GROUP BY 1) t),
+        'failed_tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.name, t.reason), '{}'::jsonb)
+                          FROM odoo_mirror_internal.tables t WHERE t.state = 'failed'),
+        'last_error', l -> 'last_error',
+        'worker', l -> 'worker',
+        'versions', pg_catalog.jsonb_build_object(
+            'extension', (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'odoo_mirror'),
+            'library', l -> 'library_version',
+            'server', pg_catalog.current_setting('server_version'),
+            'source', l -> 'source_version'))
+    FROM odoo_mirror_internal.live() l
+$$;
+COMMENT ON FUNCTION odoo_mirror.status IS 'one document that tells how the mirror is';
+
+CREATE FUNCTION odoo_mirror.resync(table_name text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    job bigint;
+BEGIN
+    IF table_name IS NOT NULL
+       AND NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.name = resync.table_name) THEN
+        RAISE EXCEPTION 'table "%" is not mirrored', table_name
+            USING ERRCODE = 'undefined_table', HINT = 'SELECT table_name FROM odoo_mirror.tables() lists those that are.';
+    END IF;
+    INSERT INTO odoo_mirror_internal.jobs (kind, table_name)
+    VALUES ('resync', coalesce(resync.table_name, '*')) RETURNING id INTO job;
+    PERFORM odoo_mirror_internal.wake();
+    RETURN job;
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.resync IS
+    'copy a table (or all) anew from the source; readers see the old rows until the new ones are all there; jobs() tells when';
+
+CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
+    id bigint, kind text, table_name text, state text, requested_by name, requested_at timestamptz,
+    started_at timestamptz, finished_at timestamptz, result jsonb, error text
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT j.id, j.kind, j.table_name, j.state, j.requested_by, j.requested_at, j.started_at, j.finished_at,
+           j.result, j.error
+    FROM odoo_mirror_internal.jobs j ORDER BY j.id
+$$;
+COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';
+
+CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
+    name text, type text, help text, labels jsonb, value double precision
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    WITH live AS (SELECT l FROM odoo_mirror_internal.live() l),
+    per_table AS (
+        SELECT t.name, coalesce(v.inserts, t.inserts) AS inserts, coalesce(v.updates, t.updates) AS updates,
+               coalesce(v.deletes, t.deletes) AS deletes, coalesce(v.truncates, t.truncates) AS truncates,
+               coalesce(v.split, t.split) AS split, coalesce(v.applied, t.applied) AS applied,
+               coalesce(v.folded, t.folded) AS folded, coalesce(v.skipped, t.skipped) AS skipped,
+               coalesce(v.filtered, t.filtered) AS filtered, coalesce(v.missing, t.missing) AS missing,
+               t.failed_rows, t.state
+        FROM odoo_mirror_internal.tables t
+        LEFT JOIN odoo_mirror_internal.live_tables() v ON v.table_name = t.name
+    )
+    SELECT 'etl_up', 'gauge', '1 while the mirror streams', '{}'::jsonb,
+           CASE WHEN l ->> 'state' IN ('streaming', 'degraded') THEN 1 ELSE 0 END FROM live
+    UNION ALL
+    SELECT 'etl_lag_seconds', 'gauge', 'Age of the oldest source commit that is not shown yet; 0 when caught up',
+           '{}', (l ->> 'lag_seconds')::float8 FROM live WHERE l ->> 'lag_seconds' IS NOT NULL
+    UNION ALL
+    SELECT 'etl_lag_bytes', 'gauge', 'Bytes of WAL that the mirror is behind', '{}',
+           (l ->> 'lag_bytes')::float8 FROM live WHERE l ->> 'lag_bytes' IS NOT NULL
+    UNION ALL
+    SELECT 'etl_records_processed_total', 'counter', 'Row changes received from the source and dealt with',
+           pg_catalog.jsonb_build_object('table', p.name, 'operation', o.operation), o.n
+    FROM per_table p CROSS JOIN LATERAL (VALUES ('insert', p.inserts), ('update', p.updates),
+        ('delete', p.deletes), ('truncate', p.truncates)) o (operation, n)
+    UNION ALL
+    SELECT 'etl_records_failed_total', 'counter', 'Rows that the destination refused',
+           pg_catalog.jsonb_build_object('table', p.name), p.failed_rows FROM per_table p
+    UNION ALL
+    SELECT 'etl_changes_total', 'counter', 'Where received changes went: received + split = the sum of the others',
+           pg_catalog.jsonb_build_object('table', p.name, 'term', o.term), o.n
+    FROM per_table p CROSS JOIN LATERAL (VALUES ('received', p.inserts + p.updates + p.deletes + p.truncates),
+        ('split', p.split), ('applied', p.applied), ('folded', p.folded), ('skipped', p.skipped),
+        ('filtered', p.filtered), ('missing', p.missing)) o (term, n)
+    UNION ALL
+    SELECT 'etl_table_ready', 'gauge', '1 when the table shows the source as of the applied commit',
+           pg_catalog.jsonb_build_object('table', p.name), CASE p.state WHEN 'ready' THEN 1 ELSE 0 END FROM per_table p
+    UNION ALL
+    SELECT 'etl_' || k.name || '_total', 'counter', k.help, '{}', coalesce((l ->> k.name)::float8, 0)
+    FROM live CROSS JOIN (VALUES ('transactions', 'Source transactions applied'),
+        ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received'),
+        ('reconnects', 'Times the connection to the source was made anew')) k (name, help)
+$$;
+COMMENT ON FUNCTION odoo_mirror.metrics IS 'every metric as a row; counters survive a restart';
+-- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run the mirror.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror_internal FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA odoo_mirror_internal FROM PUBLIC;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'postgres') THEN
+        GRANT USAGE ON SCHEMA odoo_mirror TO postgres;
+        GRANT EXECUTE ON FUNCTION
+            odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
+            odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
+            odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text),
+            odoo_mirror.wait_for(pg_lsn, interval)
+        TO postgres;
+    END IF;
+END
+$$;

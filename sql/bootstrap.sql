@@ -1,0 +1,161 @@
+-- The role that owns what is mirrored, and the tables in which the mirror keeps its own state.
+-- odoo_mirror_internal belongs to the extension and goes with it; schema odoo_mirror and the mirrored rows stay.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'odoo_mirror_owner') THEN
+        CREATE ROLE odoo_mirror_owner NOLOGIN NOINHERIT;
+    END IF;
+END
+$$;
+COMMENT ON ROLE odoo_mirror_owner IS
+    'owns the tables that odoo_mirror mirrors; no login, no superuser; outlives the extension with them';
+
+GRANT USAGE, CREATE ON SCHEMA odoo_mirror TO odoo_mirror_owner;
+
+CREATE SCHEMA IF NOT EXISTS odoo_mirror_internal;
+REVOKE ALL ON SCHEMA odoo_mirror_internal FROM PUBLIC;
+COMMENT ON SCHEMA odoo_mirror_internal IS 'state of odoo_mirror: read it through the functions of schema odoo_mirror';
+
+CREATE TABLE odoo_mirror_internal.settings (
+    only_row         boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    source           text NOT NULL,
+    password_secret  text,
+    publication      text NOT NULL,
+    slot             text NOT NULL,
+    configured_by    name NOT NULL,
+    configured_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    wanted           text NOT NULL DEFAULT 'stopped' CHECK (wanted IN ('stopped', 'running')),
+    -- Which cluster and database start() was called in. A clone or a restored copy differs, and waits.
+    started_in       jsonb
+);
+COMMENT ON TABLE odoo_mirror_internal.settings IS 'where Odoo is, as configure() was told; never a password';
+
+-- Left out of dumps on purpose: a restored position lies, and a restored copy must not steal the slot.
+CREATE TABLE odoo_mirror_internal.progress (
+    only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    -- The source that the slot was made on: another one under the same name is not gone on with.
+    system_identifier text NOT NULL,
+    source_database   text NOT NULL,
+    timeline          bigint NOT NULL,
+    slot              text NOT NULL,
+    -- Where the slot began; the replication origin tells where the mirror stands.
+    slot_start        pg_lsn NOT NULL,
+    streaming         boolean NOT NULL DEFAULT false,
+    -- Transactions that might have been committed and not visible when the slot was made: a copy's snapshot
+    -- must see them, since the stream doesn't bring them.
+    must_see          bigint[] NOT NULL DEFAULT '{}',
+    -- A copy of the origin's position, at most 10 s old: pg_upgrade drops origins.
+    applied_lsn       pg_lsn,
+    updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    transactions      bigint NOT NULL DEFAULT 0,
+    batches           bigint NOT NULL DEFAULT 0,
+    received_bytes    bigint NOT NULL DEFAULT 0,
+    reconnects        bigint NOT NULL DEFAULT 0
+);
+
+CREATE TABLE odoo_mirror_internal.tables (
+    name            text PRIMARY KEY,
+    source_oid      oid NOT NULL,
+    source_schema   text NOT NULL,
+    source_name     text NOT NULL,
+    -- The source's table as the mirror was made from it.
+    definition      jsonb NOT NULL,
+    -- What the mirror's table is like.
+    shape           jsonb NOT NULL,
+    state           text NOT NULL DEFAULT 'absent'
+                    CHECK (state IN ('absent', 'copying', 'catching_up', 'ready', 'failed')),
+    reason          text,
+    hint            text,
+    generation      bigint NOT NULL DEFAULT 1,
+    estimated_rows  bigint NOT NULL DEFAULT 0,
+    estimated_bytes bigint NOT NULL DEFAULT 0,
+    indexes_built   boolean NOT NULL DEFAULT false,
+    copy_started_at timestamptz,
+    ready_since     timestamptz,
+    inserts         bigint NOT NULL DEFAULT 0,
+    updates         bigint NOT NULL DEFAULT 0,
+    deletes         bigint NOT NULL DEFAULT 0,
+    truncates       bigint NOT NULL DEFAULT 0,
+    split           bigint NOT NULL DEFAULT 0,
+    applied         bigint NOT NULL DEFAULT 0,
+    folded          bigint NOT NULL DEFAULT 0,
+    skipped         bigint NOT NULL DEFAULT 0,
+    filtered        bigint NOT NULL DEFAULT 0,
+    missing         bigint NOT NULL DEFAULT 0,
+    failed_rows     bigint NOT NULL DEFAULT 0,
+    last_change     timestamptz
+) WITH (fillfactor = 70);
+
+-- One row a key range of a copy: filled in by the transaction that brings its rows, so that a copy broken
+-- off goes on with the ranges that are missing.
+CREATE TABLE odoo_mirror_internal.ranges (
+    table_name text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
+    ordinal    integer NOT NULL,
+    lo         bigint,
+    hi         bigint,
+    -- What is in the range here already goes before its rows come.
+    replace    boolean NOT NULL DEFAULT false,
+    -- The snapshot that the rows were read under, and a position past every commit that it sees.
+    snapshot   text,
+    past       pg_lsn,
+    filenode   oid,
+    rows       bigint,
+    bytes      bigint,
+    copied_at  timestamptz,
+    PRIMARY KEY (table_name, ordinal)
+);
+
+CREATE TABLE odoo_mirror_internal.jobs (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind         text NOT NULL CHECK (kind IN ('resync')),
+    table_name   text NOT NULL,
+    state        text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'failed')),
+    requested_by name NOT NULL DEFAULT session_user,
+    requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    result       jsonb,
+    error        text
+);
+
+SELECT pg_catalog.pg_extension_config_dump('odoo_mirror_internal.settings', '');
+
+-- Which cluster and database this is: start() remembers it.
+CREATE FUNCTION odoo_mirror_internal.this_destination() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
+        'timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+        'database', (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+        'data_directory', pg_catalog.current_setting('data_directory'))
+$$;
+
+-- Secondary indexes that dashboards and the functions need, made after a table's first copy.
+CREATE TABLE odoo_mirror_internal.indexes (
+    name       text PRIMARY KEY,
+    table_name text NOT NULL,
+    columns    text[] NOT NULL
+);
+INSERT INTO odoo_mirror_internal.indexes VALUES
+    ('idx_account_move_partner',        'account_move',          '{partner_id}'),
+    ('idx_account_move_date',           'account_move',          '{invoice_date}'),
+    ('idx_account_move_type',           'account_move',          '{move_type}'),
+    ('idx_account_move_state',          'account_move',          '{state}'),
+    ('idx_account_move_line_move',      'account_move_line',     '{move_id}'),
+    ('idx_account_move_line_account',   'account_move_line',     '{account_id}'),
+    ('idx_account_move_line_partner',   'account_move_line',     '{partner_id}'),
+    ('idx_res_partner_name',            'res_partner',           '{name}'),
+    ('idx_res_partner_vat',             'res_partner',           '{vat}'),
+    ('idx_res_partner_company_type',    'res_partner',           '{is_company}'),
+    ('idx_project_task_project',        'project_task',          '{project_id}'),
+    ('idx_project_task_user',           'project_task_user_rel', '{user_id}'),
+    ('idx_project_task_stage',          'project_task',          '{stage_id}'),
+    ('idx_project_task_deadline',       'project_task',          '{date_deadline}'),
+    ('idx_hr_expense_employee',         'hr_expense',            '{employee_id}'),
+    ('idx_hr_expense_sheet',            'hr_expense',            '{sheet_id}'),
+    ('idx_hr_expense_date',             'hr_expense',            '{date}'),
+    ('idx_hr_expense_state',            'hr_expense',            '{state}'),
+    ('idx_hr_expense_sheet_employee',   'hr_expense_sheet',      '{employee_id}'),
+    ('idx_hr_expense_sheet_state',      'hr_expense_sheet',      '{state}'),
+    ('idx_hr_expense_sheet_date',       'hr_expense_sheet',      '{accounting_date}');

@@ -1,0 +1,144 @@
+//! A mirrored table as the stream needs to know it: which events to take, and how rows are told apart.
+
+use super::ranges::KeyRange;
+use super::snapshot::Snapshot;
+use crate::wire::{Column, Relation};
+
+/// One table of the publication, as it stands between two batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamTable {
+    /// The table's OID on the source, by which Relation messages name it.
+    pub source_oid: u32,
+    /// The mirror table's name in schema odoo_mirror.
+    pub name: String,
+    pub columns: Vec<StreamColumn>,
+    /// Columns that the source streams and the mirror leaves out by configuration.
+    pub left_out: Vec<String>,
+    /// Key columns, in key order; none: inserts only, or whole rows under REPLICA IDENTITY FULL.
+    pub key: Vec<String>,
+    /// Whether two keys are equal exactly when their bytes are, so that changes to one key may be folded.
+    pub key_folds: bool,
+    pub standing: Standing,
+    /// Tells one definition of the table from the next, so that plans made for an older one are dropped.
+    pub generation: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamColumn {
+    pub name: String,
+    pub type_oid: u32,
+    pub type_modifier: i32,
+}
+
+/// What happens to a table's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Every event is applied.
+    Ready,
+    /// The rows came in by chunks: each event is judged by the snapshot of its key's range.
+    Judged(Vec<JudgedRange>),
+    /// No event is applied: the table failed.
+    Filtered,
+}
+
+/// A key range, and the snapshot under which its rows were read; none yet: they will be, under a snapshot
+/// that sees every transaction that the stream has passed by then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JudgedRange {
+    pub range: KeyRange,
+    pub snapshot: Option<Snapshot>,
+}
+
+impl JudgedRange {
+    /// Whether the effects of `xid` are in the range's rows already, or will be once it is copied.
+    pub fn holds(&self, xid: u64) -> bool {
+        self.snapshot.as_ref().is_none_or(|snapshot| snapshot.sees(xid))
+    }
+}
+
+/// What becomes of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    Apply,
+    /// The chunk that the key's range came in has it already.
+    Skip {
+        range: usize,
+    },
+    Filter,
+}
+
+/// How a Relation message's columns map to the table: what a [`Tuple`](crate::wire::Tuple) of it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The tuple's columns in order; None where the mirror leaves one out.
+    pub columns: Vec<Option<String>>,
+    /// Positions of the key columns in the tuple, in key order.
+    pub key: Vec<usize>,
+}
+
+impl StreamTable {
+    /// The layout that `relation` gives this table, or why the two don't fit, as a clause.
+    pub fn layout(&self, relation: &Relation) -> Result<Layout, String> {
+        let mut columns = Vec::with_capacity(relation.columns.len());
+        for streamed in &relation.columns {
+            match self.columns.iter().find(|column| column.name == streamed.name) {
+                None if self.left_out.contains(&streamed.name) => columns.push(None),
+                None => return Err(format!("the source has a new column {}", streamed.name)),
+                Some(column) if column.type_oid != streamed.type_id => {
+                    return Err(format!("column {} changed its type on the source", column.name));
+                }
+                Some(column) if column.type_modifier != streamed.type_modifier => {
+                    return Err(format!("column {} changed its length or precision on the source", column.name));
+                }
+                Some(column) => columns.push(Some(column.name.clone())),
+            }
+        }
+        let place = |name: &String| columns.iter().position(|column| column.as_ref() == Some(name));
+        if let Some(gone) = self.columns.iter().find(|column| place(&column.name).is_none()) {
+            return Err(format!("the source no longer publishes column {}", gone.name));
+        }
+        let key = self.key.iter().filter_map(place).collect();
+        Ok(Layout { columns, key })
+    }
+
+    /// What becomes of an event of transaction `xid` on the row with this key (its first column).
+    pub fn judge(&self, key: Option<Column<'_>>, xid: u64) -> Judgement {
+        let ranges = match &self.standing {
+            Standing::Ready => return Judgement::Apply,
+            Standing::Filtered => return Judgement::Filter,
+            Standing::Judged(ranges) => ranges,
+        };
+        let index = match ranges.as_slice() {
+            [_] => Some(0),
+            several => {
+                let key = key.and_then(integer);
+                key.and_then(|key| several.iter().position(|judged| judged.range.contains(key)))
+            }
+        };
+        match index {
+            Some(range) if ranges[range].holds(xid) => Judgement::Skip { range },
+            Some(_) => Judgement::Apply,
+            // Only a table with one integer key has several ranges, and they tile all integers.
+            None => Judgement::Filter,
+        }
+    }
+
+    /// Whether rows are told apart by a key; else updates and deletes carry whole rows, or don't come.
+    pub fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+}
+
+/// An integer key's value, from either wire format.
+pub fn integer(column: Column<'_>) -> Option<i64> {
+    match column {
+        Column::Text(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+        Column::Binary(bytes) => match bytes.len() {
+            2 => bytes.try_into().ok().map(|b| i64::from(i16::from_be_bytes(b))),
+            4 => bytes.try_into().ok().map(|b| i64::from(i32::from_be_bytes(b))),
+            8 => bytes.try_into().ok().map(i64::from_be_bytes),
+            _ => None,
+        },
+        Column::Null | Column::Unchanged => None,
+    }
+}

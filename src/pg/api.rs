@@ -1,0 +1,257 @@
+//! What SQL can't say by itself: the functions under those of sql/api.sql, and the two that wait.
+
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+use pgrx::{JsonB, PgXactCallbackEvent};
+
+use super::board::{self, State};
+use super::wait;
+use crate::config::SourceConfig;
+use crate::wire::Lsn;
+
+#[pg_schema]
+mod odoo_mirror_internal {
+    use super::*;
+
+    /// The worker's live state. Times are timestamps by our clock.
+    #[pg_extern(stable, parallel_restricted)]
+    fn live() -> JsonB {
+        JsonB(super::live())
+    }
+
+    /// Live figures of each table.
+    #[pg_extern(stable, parallel_restricted)]
+    #[allow(clippy::type_complexity)]
+    fn live_tables() -> TableIterator<
+        'static,
+        (
+            name!(table_name, String),
+            name!(copying_rows, i64),
+            name!(copying_bytes, i64),
+            name!(inserts, i64),
+            name!(updates, i64),
+            name!(deletes, i64),
+            name!(truncates, i64),
+            name!(split, i64),
+            name!(applied, i64),
+            name!(folded, i64),
+            name!(skipped, i64),
+            name!(filtered, i64),
+            name!(missing, i64),
+            name!(last_change, Option<TimestampWithTimeZone>),
+        ),
+    > {
+        let tables = board::read(|board| {
+            board.tables.iter().filter(|table| table.name.get().is_some()).copied().collect::<Vec<_>>()
+        });
+        TableIterator::new(tables.unwrap_or_default().into_iter().map(|table| {
+            let counts = table.counts;
+            (
+                table.name.as_str().to_owned(),
+                table.copying_rows as i64,
+                table.copying_bytes as i64,
+                counts.inserts as i64,
+                counts.updates as i64,
+                counts.deletes as i64,
+                counts.truncates as i64,
+                counts.split as i64,
+                counts.applied as i64,
+                counts.folded as i64,
+                counts.skipped as i64,
+                counts.filtered as i64,
+                counts.missing as i64,
+                (table.last_change != 0).then(|| TimestampWithTimeZone::try_from(table.last_change).ok()).flatten(),
+            )
+        }))
+    }
+
+    /// Checks a connection string without connecting; returns it as it is kept, without secrets.
+    #[pg_extern(stable)]
+    fn check_source(source: &str) -> JsonB {
+        match SourceConfig::parse(source) {
+            Ok(config) => JsonB(serde_json::json!({ "source": config.to_string() })),
+            Err(error) => refuse(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                error.message,
+                error.hint.unwrap_or_default(),
+            ),
+        }
+    }
+
+    /// Wakes the worker when the calling transaction commits.
+    #[pg_extern(volatile)]
+    fn wake(stopping: default!(bool, false)) {
+        pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || {
+            board::write(|board| board.stop_asked = stopping);
+            super::wake_worker();
+        });
+    }
+
+    /// True once the mirror shows the source's commit at `lsn`; false when `timeout` passes first.
+    #[pg_extern(volatile)]
+    fn wait_until(position: i64, seconds: f64) -> bool {
+        let wanted = Lsn(position.cast_unsigned()).as_end_position();
+        let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
+        loop {
+            let applied = board::read(|board| board.applied_lsn).unwrap_or(0);
+            if applied >= wanted.0 {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            wait::wait(None, left.min(Duration::from_millis(2)));
+        }
+    }
+
+    /// Gives up the slot on the source and the replication origin here, for good; the rows stay. Waits until that is done.
+    #[pg_extern(volatile)]
+    fn give_up() -> &'static str {
+        if !board::attached() || board::read(|board| board.worker_pid).unwrap_or(0) == 0 {
+            refuse(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "odoo_mirror has no worker, which would give up the slot",
+                "Add odoo_mirror to shared_preload_libraries and restart; or drop the slot on the source: SELECT pg_drop_replication_slot('odoo_mirror')."
+            );
+        }
+        board::write(|board| board.uninstall = 1);
+        wake_worker();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            wait::wait(None, Duration::from_millis(20));
+            match board::read(|board| board.uninstall).unwrap_or(0) {
+                2 => {
+                    board::write(|board| board.uninstall = 0);
+                    return "slot and origin are gone; the mirrored rows stay. DROP EXTENSION odoo_mirror removes the rest";
+                }
+                3 => {
+                    let (message, hint) = board::read(|board| {
+                        (board.error.message.as_str().to_owned(), board.error.hint.as_str().to_owned())
+                    })
+                    .unwrap_or_default();
+                    board::write(|board| board.uninstall = 0);
+                    refuse(
+                        PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+                        format!("the slot is still there: {message}"),
+                        hint,
+                    );
+                }
+                _ if Instant::now() > deadline => {
+                    board::write(|board| board.uninstall = 0);
+                    refuse(
+                        PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+                        "the slot is still there: the worker did not answer within a minute",
+                        "SELECT odoo_mirror.status() tells what it is doing."
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// An error with the cure when the library was not preloaded.
+    #[pg_extern(stable)]
+    fn require_preload() {
+        if !board::attached() {
+            refuse(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "odoo_mirror is not preloaded, so it has no worker",
+                "Add odoo_mirror to shared_preload_libraries (postgresql.conf, or -c on the server's command line) and restart the server."
+            );
+        }
+    }
+}
+
+fn refuse(code: PgSqlErrorCode, message: impl Into<std::borrow::Cow<'static, str>>, hint: impl Into<String>) -> ! {
+    let report = pgrx::pg_sys::panic::ErrorReport::new(code, message, "odoo_mirror");
+    report.set_hint(hint).report(PgLogLevel::ERROR);
+    unreachable!("reporting an error leaves the function")
+}
+
+fn wake_worker() {
+    let pid = board::read(|board| board.worker_pid).unwrap_or(0);
+    if pid == 0 {
+        return;
+    }
+    // SAFETY: the process array is looked up by pid; a latch may be set at any time.
+    unsafe {
+        let process = pg_sys::BackendPidGetProc(pid);
+        if !process.is_null() {
+            pg_sys::SetLatch(&mut (*process).procLatch);
+        }
+    }
+}
+
+fn live() -> serde_json::Value {
+    let Some(mut live) = board::read(snapshot) else {
+        return serde_json::json!({
+            "state": "not preloaded",
+            "message": "add odoo_mirror to shared_preload_libraries and restart the server",
+            "library_version": env!("CARGO_PKG_VERSION"),
+        });
+    };
+    live["library_version"] = env!("CARGO_PKG_VERSION").into();
+    live
+}
+
+fn snapshot(board: &board::Board) -> serde_json::Value {
+    let now = board::now();
+    let lsn = |value: u64| (value != 0).then(|| Lsn(value).to_string());
+    let source_version = (board.source_version != 0)
+        .then(|| format!("{}.{}", board.source_version / 10_000, board.source_version % 10_000));
+    let error = (board.error.at != 0).then(|| {
+        serde_json::json!({
+            "at": time(board.error.at),
+            "message": board.error.message.as_str(),
+            "detail": board.error.detail.get(),
+            "hint": board.error.hint.get(),
+            "sqlstate": board.error.sqlstate.get(),
+        })
+    });
+    let alive = board.state != State::Absent;
+    serde_json::json!({
+        "state": board.state.name(),
+        "since": (board.since != 0).then(|| time(board.since)),
+        "message": board.message.get(),
+        "source_lsn": lsn(board.source_lsn),
+        "received_lsn": lsn(board.received_lsn),
+        "applied_lsn": lsn(board.applied_lsn),
+        "confirmed_lsn": lsn(board.confirmed_lsn),
+        "lag_bytes": board.lag_bytes(),
+        "lag_seconds": board.lag_seconds(now),
+        "last_error": error,
+        "worker": alive.then(|| serde_json::json!({ "pid": board.worker_pid })),
+        "source_version": source_version,
+        "last_success": (board.last_success != 0).then(|| time(board.last_success)),
+        "transactions": board.transactions,
+        "batches": board.batches,
+        "received_bytes": board.received_bytes,
+        "reconnects": board.reconnects,
+    })
+}
+
+/// µs since 2000-01-01 as ISO 8601 in UTC.
+fn time(micros: i64) -> String {
+    let seconds = micros.div_euclid(1_000_000) + 946_684_800;
+    let fraction = micros.rem_euclid(1_000_000);
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // The civil calendar from a day number, as Howard Hinnant's days_from_civil inverts it.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{fraction:06}Z",
+        rest / 3_600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+

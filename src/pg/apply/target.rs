@@ -1,0 +1,332 @@
+//! A mirror table prepared for applying: its row's shape, readers for its columns, plans kept over batches.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString};
+use std::sync::Arc;
+
+use pgrx::prelude::*;
+
+use super::column::ColumnReader;
+use super::statement::{Names, ROWS};
+use crate::error::Error;
+use crate::mirror::batch::{Arena, Span};
+use crate::mirror::stream_table::{Layout, StreamTable};
+use crate::wire::{Column, Tuple};
+
+/// Which statement a kept plan is for.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Statement {
+    Insert,
+    Upsert { unchanged: Vec<bool> },
+    Delete,
+    Rekey { unchanged: Vec<bool> },
+    FindWhole,
+    UpdateAt,
+    DeleteAt,
+}
+
+pub(super) struct Target {
+    pub(super) table: Arc<StreamTable>,
+    layout: Arc<Layout>,
+    pub(super) oid: pg_sys::Oid,
+    /// Holds the row descriptor and the functions' state; freed with the target.
+    context: pg_sys::MemoryContext,
+    descriptor: pg_sys::TupleDesc,
+    /// For each column of the layout; None where the mirror leaves it out.
+    readers: Vec<Option<ColumnReader>>,
+    /// Mirrored columns in the layout's order, and each one's place in the layout.
+    columns: Vec<String>,
+    places: Vec<usize>,
+    plans: HashMap<Statement, pg_sys::SPIPlanPtr>,
+    scratch: Vec<u8>,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+impl Target {
+    /// Prepares the table, which must be locked in this transaction.
+    pub(super) fn open(
+        table: &Arc<StreamTable>,
+        layout: &Arc<Layout>,
+        relation: pg_sys::Relation,
+    ) -> Result<Target, Error> {
+        // SAFETY: the relation is open and locked; the context made here lives as long as the target.
+        unsafe {
+            let context = pg_sys::AllocSetContextCreateInternal(
+                pg_sys::TopMemoryContext,
+                c"odoo_mirror target".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            let before = pg_sys::MemoryContextSwitchTo(context);
+            let descriptor = pg_sys::CreateTupleDescCopyConstr((*relation).rd_att);
+            pg_sys::MemoryContextSwitchTo(before);
+            let natts = (*descriptor).natts as usize;
+            let mut target = Target {
+                table: Arc::clone(table),
+                layout: Arc::clone(layout),
+                oid: (*relation).rd_id,
+                context,
+                descriptor,
+                readers: Vec::with_capacity(layout.columns.len()),
+                columns: Vec::new(),
+                places: Vec::new(),
+                plans: HashMap::new(),
+                scratch: Vec::new(),
+                values: vec![pg_sys::Datum::from(0usize); natts],
+                nulls: vec![true; natts],
+            };
+            for (place, column) in layout.columns.iter().enumerate() {
+                let Some(name) = column else {
+                    target.readers.push(None);
+                    continue;
+                };
+                let found = (0..natts).find(|index| {
+                    let attribute = attribute(descriptor, *index);
+                    !attribute.attisdropped && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+                });
+                let Some(position) = found else {
+                    return Err(Error::retry_slowly(format!(
+                        "column \"{name}\" of table odoo_mirror.\"{}\" is gone",
+                        table.name
+                    ))
+                    .hint("Someone changed the mirror's table. SELECT odoo_mirror.resync() on it puts it right."));
+                };
+                target.readers.push(Some(ColumnReader::new(attribute(descriptor, position), position, context)));
+                target.columns.push(name.clone());
+                target.places.push(place);
+            }
+            Ok(target)
+        }
+    }
+
+    /// Whether it still stands for this table as it is now.
+    pub(super) fn fits(&self, table: &Arc<StreamTable>, layout: &Arc<Layout>, relation: pg_sys::Relation) -> bool {
+        // SAFETY: both descriptors are alive.
+        self.table.generation == table.generation
+            && (Arc::ptr_eq(&self.layout, layout) || self.layout == *layout)
+            && unsafe { (*relation).rd_id == self.oid && pg_sys::equalTupleDescs(self.descriptor, (*relation).rd_att) }
+    }
+
+    /// Notes the batch's own table and layout, equal in what matters here.
+    pub(super) fn adopt(&mut self, table: &Arc<StreamTable>, layout: &Arc<Layout>) {
+        self.table = Arc::clone(table);
+        self.layout = Arc::clone(layout);
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names { table: &self.table.name, columns: &self.columns, key: &self.table.key }
+    }
+
+    /// Which mirrored columns of the tuple are unchanged.
+    pub(super) fn unchanged(&self, tuple: Tuple<'_>) -> Vec<bool> {
+        let all: Vec<bool> = tuple.iter().map(|column| column == Column::Unchanged).collect();
+        self.places.iter().map(|place| all.get(*place).copied().unwrap_or(false)).collect()
+    }
+
+    /// Gathers rows (or keys, when `keys`) into a tuplestore that statements see as [`ROWS`].
+    /// Inside SPI, in a memory context that outlives the statement.
+    pub(super) fn rows(&mut self, arena: &Arena, spans: impl Iterator<Item = Span>, keys: bool) -> Rows {
+        // SAFETY: the store lives in the current context; each row's values live in the row context, which is
+        // reset once the store has its own copy.
+        unsafe {
+            let store = pg_sys::tuplestore_begin_heap(false, false, STORE_KB);
+            let row_context = row_context();
+            let mut count = 0;
+            for span in spans {
+                let before = pg_sys::MemoryContextSwitchTo(row_context);
+                if keys {
+                    self.fill_key(arena.tuple(span));
+                } else {
+                    self.fill(arena.tuple(span));
+                }
+                pg_sys::MemoryContextSwitchTo(before);
+                pg_sys::tuplestore_putvalues(
+                    store,
+                    self.descriptor,
+                    self.values.as_mut_ptr(),
+                    self.nulls.as_mut_ptr(),
+                );
+                pg_sys::MemoryContextReset(row_context);
+                count += 1;
+            }
+            pg_sys::MemoryContextDelete(row_context);
+            Rows::register(store, self.oid, count)
+        }
+    }
+
+    unsafe fn fill(&mut self, tuple: Tuple<'_>) {
+        for (reader, column) in self.readers.iter_mut().zip(tuple.iter()) {
+            let Some(reader) = reader else { continue };
+            // SAFETY: in a transaction, in the row context.
+            let value = unsafe { reader.read(column, &mut self.scratch) };
+            self.nulls[reader.position] = value.is_none();
+            self.values[reader.position] = value.unwrap_or(pg_sys::Datum::from(0usize));
+        }
+    }
+
+    unsafe fn fill_key(&mut self, key: Tuple<'_>) {
+        self.nulls.fill(true);
+        for (place, column) in self.layout.key.iter().zip(key.iter()) {
+            let Some(reader) = self.readers.get_mut(*place).and_then(Option::as_mut) else { continue };
+            // SAFETY: as above.
+            let value = unsafe { reader.read(column, &mut self.scratch) };
+            self.nulls[reader.position] = value.is_none();
+            self.values[reader.position] = value.unwrap_or(pg_sys::Datum::from(0usize));
+        }
+    }
+
+    /// A key's values as parameters, and their types, in the current context.
+    pub(super) fn key_values(&mut self, key: Tuple<'_>) -> Vec<pg_sys::Datum> {
+        let mut values = Vec::with_capacity(self.layout.key.len());
+        for (place, column) in self.layout.key.iter().zip(key.iter()) {
+            if let Some(reader) = self.readers.get_mut(*place).and_then(Option::as_mut) {
+                // SAFETY: in a transaction; a key has no NULL.
+                values.push(unsafe { reader.read(column, &mut self.scratch) }.unwrap_or(pg_sys::Datum::from(0usize)));
+            }
+        }
+        values
+    }
+
+    pub(super) fn key_types(&self) -> Vec<pg_sys::Oid> {
+        let readers = self.layout.key.iter().filter_map(|place| self.readers.get(*place)?.as_ref());
+        readers.map(|reader| reader.type_oid).collect()
+    }
+
+    /// The plan for a statement, prepared at its first use and kept. The batch's rows must be registered
+    /// when it reads them.
+    pub(super) fn plan(&mut self, statement: Statement) -> Result<pg_sys::SPIPlanPtr, Error> {
+        if let Some(plan) = self.plans.get(&statement) {
+            return Ok(*plan);
+        }
+        let names = self.names();
+        let key_types = self.key_types();
+        let (sql, mut types) = match &statement {
+            Statement::Insert => (names.insert(), vec![]),
+            Statement::Upsert { unchanged } => (names.upsert(unchanged), vec![]),
+            Statement::Delete if key_types.len() == 1 => (names.delete_one_column(), vec![array_of(key_types[0])]),
+            Statement::Delete => (names.delete_several_columns(), vec![]),
+            Statement::Rekey { unchanged } => (names.rekey(unchanged), key_types),
+            Statement::FindWhole => (names.find_whole(), vec![]),
+            Statement::UpdateAt => (names.update_at(), vec![pg_sys::TIDOID]),
+            Statement::DeleteAt => (names.delete_at(), vec![array_of(pg_sys::TIDOID)]),
+        };
+        let text = CString::new(sql).map_err(|_| Error::stop("a name holds a NUL"))?;
+        // SAFETY: inside SPI; text and types live through the call. The plan is moved out of SPI's memory.
+        let plan = unsafe {
+            let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            if plan.is_null() {
+                return Err(Error::stop("SPI_prepare failed"));
+            }
+            pg_sys::SPI_keepplan(plan);
+            plan
+        };
+        self.plans.insert(statement, plan);
+        Ok(plan)
+    }
+
+    /// SQL that removes all rows, or those of a condition.
+    pub(super) fn delete_where(&self, condition: Option<&str>) -> String {
+        self.names().delete_where(condition)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // SAFETY: kept plans and the context are this target's own. After a FATAL no destructor runs; the
+        // process's memory goes with it.
+        unsafe {
+            for plan in self.plans.values() {
+                pg_sys::SPI_freeplan(*plan);
+            }
+            pg_sys::MemoryContextDelete(self.context);
+        }
+    }
+}
+
+/// How much of a batch's rows stays in memory (kB); what exceeds it goes to a temporary file.
+const STORE_KB: i32 = 32 * 1024;
+
+/// Rows that statements see under the name [`ROWS`], until dropped.
+pub(super) struct Rows {
+    store: *mut pg_sys::Tuplestorestate,
+}
+
+impl Rows {
+    unsafe fn register(store: *mut pg_sys::Tuplestorestate, table: pg_sys::Oid, count: u64) -> Rows {
+        let name = CString::new(ROWS).unwrap_or_default();
+        // SAFETY: allocated in SPI's memory, which lives until SPI_finish; the descriptor is the table's own.
+        unsafe {
+            let enr = pg_sys::palloc0(std::mem::size_of::<pg_sys::EphemeralNamedRelationData>())
+                .cast::<pg_sys::EphemeralNamedRelationData>();
+            (*enr).md.name = pg_sys::pstrdup(name.as_ptr());
+            (*enr).md.reliddesc = table;
+            (*enr).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
+            (*enr).md.enrtuples = count as f64;
+            (*enr).reldata = store.cast();
+            pg_sys::SPI_register_relation(enr);
+        }
+        Rows { store }
+    }
+
+    /// Ends the rows' life, inside the SPI connection that they were made in.
+    pub(super) fn end(self) {
+        let name = CString::new(ROWS).unwrap_or_default();
+        // SAFETY: registered by `register`; after an error the abort frees what is not ended.
+        unsafe {
+            pg_sys::SPI_unregister_relation(name.as_ptr());
+            pg_sys::tuplestore_end(self.store);
+        }
+    }
+}
+
+unsafe fn row_context() -> pg_sys::MemoryContext {
+    // SAFETY: a child of the current context.
+    unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"odoo_mirror row".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
+}
+
+fn array_of(element: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::get_array_type(element) }
+}
+
+/// An array of these elements, in the current context.
+pub(super) fn array(elements: &mut [pg_sys::Datum], element_type: pg_sys::Oid) -> pg_sys::Datum {
+    let (mut length, mut by_value, mut align) = (0, false, 0);
+    // SAFETY: the elements are datums of that type.
+    unsafe {
+        pg_sys::get_typlenbyvalalign(element_type, &mut length, &mut by_value, &mut align);
+        pg_sys::Datum::from(pg_sys::construct_array(
+            elements.as_mut_ptr(),
+            elements.len() as i32,
+            element_type,
+            i32::from(length),
+            by_value,
+            align,
+        ))
+    }
+}
+
+unsafe fn attribute<'a>(descriptor: pg_sys::TupleDesc, index: usize) -> &'a pg_sys::FormData_pg_attribute {
+    // SAFETY: the index is below natts, and the descriptor outlives the use.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        return &(*descriptor).attrs.as_slice((*descriptor).natts as usize)[index];
+        #[cfg(feature = "pg18")]
+        return &*(*descriptor)
+            .compact_attrs
+            .as_ptr()
+            .add((*descriptor).natts as usize)
+            .cast::<pg_sys::FormData_pg_attribute>()
+            .add(index);
+    }
+}

@@ -1,0 +1,292 @@
+//! What the worker tells while it works: positions, rates, progress, the last error. In shared memory, since
+//! uncommitted rows tell nobody how a long copy goes.
+//!
+//! Written by the mirror's workers, read by every backend. Nothing here decides anything.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgrx::prelude::*;
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
+
+use crate::error::Error;
+
+/// Tables that have live figures; those beyond tell only what is committed.
+pub const LIVE_TABLES: usize = 512;
+
+// SAFETY: the name is the lock's own, and the lock is used only after shared memory is set up (see `attached`).
+static BOARD: PgLwLock<Board> = unsafe { PgLwLock::new(c"odoo_mirror") };
+static ATTACHED: AtomicBool = AtomicBool::new(false);
+
+/// Reserves the shared memory; called while the server loads the library.
+pub fn init() {
+    pg_shmem_init!(BOARD);
+    ATTACHED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the library was preloaded; without that there is no board, and no worker.
+pub fn attached() -> bool {
+    ATTACHED.load(Ordering::Relaxed)
+}
+
+/// Reads the board; None when the library was not preloaded.
+pub fn read<T>(read: impl FnOnce(&Board) -> T) -> Option<T> {
+    attached().then(|| read(&BOARD.share()))
+}
+
+/// Changes the board. Short: readers wait.
+pub fn write(change: impl FnOnce(&mut Board)) {
+    if attached() {
+        change(&mut BOARD.exclusive());
+    }
+}
+
+/// What the worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    Absent,
+    NoExtension,
+    Standby,
+    Unconfigured,
+    Stopped,
+    Elsewhere,
+    Mismatch,
+    Connecting,
+    Preparing,
+    Copying,
+    Streaming,
+    Retrying,
+    Failed,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Absent => "no worker",
+            State::NoExtension => "no extension",
+            State::Standby => "standby",
+            State::Unconfigured => "unconfigured",
+            State::Stopped => "stopped",
+            State::Elsewhere => "waiting for start()",
+            State::Mismatch => "restart needed",
+            State::Connecting => "connecting",
+            State::Preparing => "preparing",
+            State::Copying => "copying",
+            State::Streaming => "streaming",
+            State::Retrying => "retrying",
+            State::Failed => "failed",
+        }
+    }
+}
+
+/// Text of bounded length, cut at a character's end.
+#[derive(Clone, Copy)]
+pub struct Text<const N: usize> {
+    len: u16,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Text<N> {
+    pub const EMPTY: Text<N> = Text { len: 0, bytes: [0; N] };
+
+    pub fn new(text: &str) -> Text<N> {
+        let mut cut = text.len().min(N);
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let mut bytes = [0; N];
+        bytes[..cut].copy_from_slice(&text.as_bytes()[..cut]);
+        Text { len: cut as u16, bytes }
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+
+    /// None when empty.
+    pub fn get(&self) -> Option<&str> {
+        (self.len > 0).then(|| self.as_str())
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct LiveTable {
+    pub name: Text<63>,
+    /// Of ranges whose copy is not committed yet.
+    pub copying_rows: u64,
+    pub copying_bytes: u64,
+    pub counts: Counts,
+    /// By the source's clock, µs since 2000-01-01; 0: none yet.
+    pub last_change: i64,
+}
+
+/// Where a table's changes went, since the table was first mirrored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub inserts: u64,
+    pub updates: u64,
+    pub deletes: u64,
+    pub truncates: u64,
+    pub split: u64,
+    pub applied: u64,
+    pub folded: u64,
+    pub skipped: u64,
+    pub filtered: u64,
+    pub missing: u64,
+}
+
+#[derive(Clone, Copy)]
+pub struct LastError {
+    /// µs since 2000-01-01; 0: none.
+    pub at: i64,
+    pub message: Text<1000>,
+    pub detail: Text<1000>,
+    pub hint: Text<1000>,
+    pub sqlstate: Text<5>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Board {
+    pub worker_pid: i32,
+    pub state: State,
+    /// Since when in this state, µs since 2000-01-01 by our clock, as are all times here but those named otherwise.
+    pub since: i64,
+    pub message: Text<1000>,
+    pub source_version: i32,
+    pub source_lsn: u64,
+    pub received_lsn: u64,
+    pub applied_lsn: u64,
+    pub confirmed_lsn: u64,
+    /// When the source was last heard.
+    pub last_contact: i64,
+    /// When the mirror last showed all that the source had sent.
+    pub caught_up_at: i64,
+    /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0: none.
+    pub pending_since: i64,
+    /// Our clock minus the source's.
+    pub clock_offset: i64,
+    pub last_success: i64,
+    pub transactions: u64,
+    pub batches: u64,
+    pub received_bytes: u64,
+    pub reconnects: u64,
+    pub error: LastError,
+    /// Set by uninstall(): the worker gives up slot and origin. 1: asked, 2: done, 3: failed (see error).
+    pub uninstall: u8,
+    /// Set by stop() at its commit, for a worker in the middle of a transaction.
+    pub stop_asked: bool,
+    pub tables: [LiveTable; LIVE_TABLES],
+}
+
+// SAFETY: plain data without pointers; every bit pattern written comes from a valid value.
+unsafe impl PGRXSharedMemory for Board {}
+
+impl Default for Board {
+    fn default() -> Board {
+        let none = LastError {
+            at: 0,
+            message: Text::EMPTY,
+            detail: Text::EMPTY,
+            hint: Text::EMPTY,
+            sqlstate: Text::EMPTY,
+        };
+        let table = LiveTable {
+            name: Text::EMPTY,
+            copying_rows: 0,
+            copying_bytes: 0,
+            counts: Counts::default(),
+            last_change: 0,
+        };
+        Board {
+            worker_pid: 0,
+            state: State::Absent,
+            since: 0,
+            message: Text::EMPTY,
+            source_version: 0,
+            source_lsn: 0,
+            received_lsn: 0,
+            applied_lsn: 0,
+            confirmed_lsn: 0,
+            last_contact: 0,
+            caught_up_at: 0,
+            pending_since: 0,
+            clock_offset: 0,
+            last_success: 0,
+            transactions: 0,
+            batches: 0,
+            received_bytes: 0,
+            reconnects: 0,
+            error: none,
+            uninstall: 0,
+            stop_asked: false,
+            tables: [table; LIVE_TABLES],
+        }
+    }
+}
+
+impl Board {
+    /// The table's live figures, made if there is room.
+    pub fn table(&mut self, name: &str) -> Option<&mut LiveTable> {
+        let place = self
+            .tables
+            .iter()
+            .position(|table| table.name.as_str() == name)
+            .or_else(|| self.tables.iter().position(|table| table.name.get().is_none()))?;
+        let table = &mut self.tables[place];
+        table.name = Text::new(name);
+        Some(table)
+    }
+
+    /// Seconds that the mirror is behind; None: unknown. Never compares the two servers' clocks directly.
+    pub fn lag_seconds(&self, now: i64) -> Option<f64> {
+        if self.caught_up_at == 0 && self.applied_lsn == 0 {
+            return None;
+        }
+        let behind = if self.state != State::Streaming {
+            now - self.caught_up_at
+        } else if self.pending_since != 0 {
+            now - self.clock_offset - self.pending_since
+        } else if self.source_lsn > self.received_lsn || now - self.last_contact > SILENCE {
+            now - self.caught_up_at
+        } else {
+            0
+        };
+        Some(behind.max(0) as f64 / 1e6)
+    }
+
+    pub fn lag_bytes(&self) -> Option<u64> {
+        (self.source_lsn > 0).then(|| self.source_lsn.saturating_sub(self.applied_lsn))
+    }
+}
+
+/// A source that has said nothing for so long (µs) is not taken to be standing still.
+const SILENCE: i64 = 5_000_000;
+
+/// Publishes a state; its time is kept when only the words change.
+pub fn set_state(state: State, message: &str) {
+    let now = now();
+    write(|board| {
+        if board.state != state || board.since == 0 {
+            board.state = state;
+            board.since = now;
+        }
+        board.message = Text::new(message);
+    });
+}
+
+pub fn set_error(error: &Error) {
+    let last = LastError {
+        at: now(),
+        message: Text::new(&error.message),
+        detail: Text::new(error.detail.as_deref().unwrap_or_default()),
+        hint: Text::new(error.hint.as_deref().unwrap_or_default()),
+        sqlstate: Text::new(error.sqlstate.as_deref().unwrap_or_default()),
+    };
+    write(|board| board.error = last);
+}
+
+/// Our clock: µs since 2000-01-01.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}

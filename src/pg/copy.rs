@@ -1,0 +1,285 @@
+//! Copies key ranges: each in one local transaction that also notes the snapshot it was read under, so that a copy
+//! broken off at any point goes on with the ranges that are missing.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
+use pgrx::prelude::*;
+
+use super::board::{self, State};
+use super::copy_in::copy_in;
+use super::mirror::{PATIENCE, still_wanted};
+use super::network::Network;
+use super::owner::AsOwner;
+use super::registry::{self, Settings, Table};
+use super::sql::{self, Row};
+use super::{guc, indexes, secret, transaction, worker};
+use crate::config::SourceConfig;
+use crate::error::{Error, Verdict};
+use crate::mirror::quote::quote_identifier;
+use crate::mirror::ranges::KeyRange;
+use crate::source::chunk::ChunkRequest;
+use crate::source::connect::Connector;
+use crate::source::link::{Event, Request};
+
+/// The first copy of all tables, before the stream starts: by copy workers at the same time, as far as there are
+/// any, and by this worker for what they leave.
+pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
+    board::set_state(State::Copying, "copying the tables");
+    let oids: Vec<u32> = transaction::transaction(registry::tables)?.iter().map(|table| table.source.oid).collect();
+    network.ask(Request::Writers { tables: oids });
+    let must_see = loop {
+        match network.next(PATIENCE)? {
+            Some(Event::Writers(xids)) => break xids,
+            Some(_) => {}
+            None => still_wanted(settings)?,
+        }
+    };
+    transaction::transaction(|| registry::set_must_see(&must_see))?;
+    let workers = Workers::launch(guc::COPY_WORKERS.get());
+    while workers.running() {
+        if network.next(PATIENCE)?.is_none() {
+            still_wanted(settings)?;
+        }
+    }
+    drop(workers);
+    while range(network, settings, Guard::Noted, None)? {}
+    indexes::build_all(settings)
+}
+
+/// What a chunk's snapshot must see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// What was noted when the slot was made: the stream has not started.
+    Noted,
+    /// Whatever the stream may have passed: it stands still now, and writers are looked for on the source.
+    Passed,
+}
+
+/// Copies one missing range, of `table` or of any; false: there is none.
+pub fn range(
+    network: &mut Network,
+    settings: &Settings,
+    guard: Guard,
+    table: Option<&str>,
+) -> Result<bool, Error> {
+    transaction::begin();
+    let copied = copy_claimed(network, settings, guard, table);
+    match copied {
+        Ok(more) => transaction::attempt(|| {
+            transaction::commit();
+            Ok(more)
+        })
+        .inspect_err(|_| transaction::abort()),
+        Err((failed, error)) => {
+            transaction::abort();
+            let Some(failed) = failed else { return Err(error) };
+            board::write(|board| {
+                if let Some(live) = board.table(&failed) {
+                    live.copying_rows = 0;
+                    live.copying_bytes = 0;
+                }
+            });
+            // What the destination refuses, or the source won't give, concerns that table alone.
+            if error.verdict == Verdict::RetrySlowly && error.sqlstate.is_some() {
+                let hint = error.hint.clone().unwrap_or_else(|| format!("Then SELECT odoo_mirror.resync('{failed}')."));
+                transaction::transaction(|| registry::fail(&failed, &error.message, &hint))?;
+                return Ok(true);
+            }
+            Err(error)
+        }
+    }
+}
+
+type Failed = (Option<String>, Error);
+
+fn copy_claimed(
+    network: &mut Network,
+    settings: &Settings,
+    guard: Guard,
+    table: Option<&str>,
+) -> Result<bool, Failed> {
+    let claimed = transaction::attempt(|| claim(table)).map_err(|error| (None, error))?;
+    let Some((table, ordinal)) = claimed else { return Ok(false) };
+    copy_range(network, settings, guard, &table, ordinal).map_err(|error| (Some(table.name.clone()), error))?;
+    Ok(true)
+}
+
+/// Takes a range that nobody copies yet, and holds it until the transaction ends.
+fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
+    let claimed: Vec<Row> = sql::run(
+        "SELECT r.table_name, r.ordinal FROM odoo_mirror_internal.ranges r \
+         JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
+         WHERE t.state = 'copying' AND r.snapshot IS NULL AND ($1 IS NULL OR r.table_name = $1) \
+         ORDER BY t.estimated_bytes DESC, t.name, r.ordinal FOR UPDATE OF r SKIP LOCKED LIMIT 1",
+        &[table],
+    )?;
+    let Some(row) = claimed.first() else { return Ok(None) };
+    let name = registry::text(row, 0);
+    let table = registry::tables()?.into_iter().find(|table| table.name == name);
+    Ok(table.map(|table| (table, registry::number(row, 1) as i32)))
+}
+
+fn copy_range(
+    network: &mut Network,
+    settings: &Settings,
+    guard: Guard,
+    table: &Table,
+    ordinal: i32,
+) -> Result<(), Error> {
+    let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else { return Ok(()) };
+    let must_see = if guard == Guard::Noted { transaction::attempt(registry::must_see)? } else { Vec::new() };
+    network.ask(Request::Chunk(request(table, range.range, guard, must_see)));
+    let deadline = Instant::now() + PAUSE_AT_MOST;
+    let (text, past, filenode) = loop {
+        match network.next(PATIENCE)? {
+            Some(Event::ChunkStarted { text, past, filenode, .. }) => break (text, past, filenode),
+            Some(Event::Waiting(why)) => board::set_state(State::Copying, &why),
+            Some(_) => {}
+            None => check_pulse(settings)?,
+        }
+        if guard == Guard::Passed && Instant::now() > deadline {
+            return Err(Error::retry(format!(
+                "table {} waits for a transaction on the source that has written it and is still open",
+                table.name
+            )));
+        }
+    };
+    if range.replace {
+        let key = table.shape.key.first().map(String::as_str).unwrap_or_default();
+        let condition = if range.range == KeyRange::ALL { "true".to_owned() } else { range.range.sql_condition(key) };
+        transaction::attempt(|| {
+            let _owner = AsOwner::switch()?;
+            sql::run(&format!("DELETE FROM odoo_mirror.{} WHERE {condition}", quote_identifier(&table.name)), &[])
+        })?;
+    }
+    let bytes = Cell::new(0u64);
+    let columns: Vec<String> = table.shape.columns.iter().map(|column| column.name.clone()).collect();
+    let average = (table.source.bytes.max(1) as f64 / table.source.estimated_rows.max(1) as f64).max(1.0);
+    let feed = || loop {
+        match network.next(PATIENCE)? {
+            Some(Event::Rows(piece)) => {
+                bytes.set(bytes.get() + piece.len() as u64);
+                // Rows are counted when the range is in; until then their number follows from the bytes.
+                let rows = (bytes.get() as f64 / average) as u64;
+                board::write(|board| {
+                    if let Some(live) = board.table(&table.name) {
+                        live.copying_rows = rows;
+                        live.copying_bytes = bytes.get();
+                    }
+                });
+                return Ok(Some(piece));
+            }
+            Some(Event::ChunkDone) => return Ok(None),
+            Some(_) => {}
+            None => check_pulse(settings)?,
+        }
+    };
+    let rows = copy_in(&table.name, &columns, table.shape.copy_binary, Box::new(feed))?;
+    board::write(|board| {
+        if let Some(live) = board.table(&table.name) {
+            live.copying_rows = 0;
+            live.copying_bytes = 0;
+        }
+    });
+    transaction::attempt(|| registry::range_done(&table.name, ordinal, &text, past, filenode, rows, bytes.get()))
+}
+
+/// How long the stream may stand still for a table's snapshot before it goes on and the table waits.
+const PAUSE_AT_MOST: Duration = Duration::from_secs(2);
+
+fn request(table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> ChunkRequest {
+    let select = |column: &crate::mirror::shape::MirrorColumn| {
+        let name = quote_identifier(&column.name);
+        if column.as_text { format!("{name}::text") } else { name }
+    };
+    let mut conditions = Vec::new();
+    if let (Some(key), true) = (table.shape.key.first(), range != KeyRange::ALL) {
+        conditions.push(range.sql_condition(key));
+    }
+    conditions.extend(table.source.row_filter.clone());
+    ChunkRequest {
+        table_oid: table.source.oid,
+        schema: table.source.schema.clone(),
+        name: table.source.name.clone(),
+        with_children: table.source.kind == 'p',
+        columns: table.shape.columns.iter().map(select).collect(),
+        conditions,
+        binary: table.shape.copy_binary,
+        must_see,
+        look_for_writers: guard == Guard::Passed,
+    }
+}
+
+/// Inside the copy's transaction settings can't be read anew without its snapshot; the board is enough.
+fn check_pulse(_settings: &Settings) -> Result<(), Error> {
+    if board::read(|board| board.uninstall == 1 || board.stop_asked).unwrap_or(false) {
+        return Err(Error::retry("the mirror was told to stop"));
+    }
+    Ok(())
+}
+
+/// Copy workers that run; dropped, they are told to end.
+struct Workers(Vec<Option<DynamicBackgroundWorker>>);
+
+impl Workers {
+    /// As many as there are free slots for.
+    fn launch(wanted: i32) -> Workers {
+        // SAFETY: globals of this process.
+        let (pid, database) = unsafe { (pg_sys::MyProcPid, pg_sys::MyDatabaseId) };
+        let launched = (0..wanted).map_while(|_| {
+            BackgroundWorkerBuilder::new("odoo_mirror copy")
+                .set_type("odoo_mirror copy")
+                .set_library("odoo_mirror")
+                .set_function("odoo_mirror_copy_worker")
+                .set_argument(Some(pg_sys::Datum::from(u32::from(database))))
+                .set_extra(&pid.to_string())
+                .set_notify_pid(pid)
+                .enable_shmem_access(None)
+                .enable_spi_access()
+                .load_dynamic()
+                .ok()
+        });
+        Workers(launched.map(Some).collect())
+    }
+
+    fn running(&self) -> bool {
+        use pgrx::bgworkers::BackgroundWorkerStatus::Stopped;
+        self.0.iter().flatten().any(|worker| !matches!(worker.pid(), Err(Stopped)))
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.0 {
+            if let Some(worker) = worker.take() {
+                let _ = worker.terminate();
+            }
+        }
+    }
+}
+
+/// A copy worker's main function: copies ranges until none is left, then ends.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
+    worker::start(Some(pg_sys::Oid::from(argument.value() as u32)));
+    if let Err(error) = copy_ranges() {
+        // The worker that launched this one meets the same failure, and words it for status().
+        pgrx::log!("odoo_mirror copy worker: {error}");
+    }
+}
+
+fn copy_ranges() -> Result<(), Error> {
+    let settings = transaction::transaction(registry::settings)?;
+    let Some(settings) = settings else { return Ok(()) };
+    let config = SourceConfig::parse(&settings.source).map_err(|error| Error::retry_slowly(error.message))?;
+    let password = transaction::transaction(|| secret::password(&settings, &config))?;
+    let mut network = Network::start(Connector::new(config, password))?;
+    let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);
+    while board::read(|board| board.worker_pid == launcher).unwrap_or(false)
+        && range(&mut network, &settings, Guard::Noted, None)?
+    {}
+    Ok(())
+}

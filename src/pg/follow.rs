@@ -1,0 +1,525 @@
+//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk; between batches
+//! looks after tables that have to be copied, jobs, and the mirror's own notes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgrx::prelude::*;
+
+use super::apply::{Applied, Applier, Care};
+use super::board::{self, Counts, State};
+use super::mirror::{PATIENCE, still_wanted};
+use super::network::Network;
+use super::registry::{self, Progress, Settings, Table};
+use super::{copy, guc, indexes, mirror, origin, resync, session, transaction};
+use crate::error::{Error, Verdict};
+use crate::mirror::batch::{Batch, TableBatch};
+use crate::mirror::stream_table::{Standing, StreamTable};
+use crate::source::inspect::Inspection;
+use crate::source::link::{Event, Request};
+use crate::source::stream::{Bounds, StreamCommand, StreamRequest};
+use crate::source::watch::Watched;
+use crate::wire::Lsn;
+
+/// Most bytes that a batch gathers: with one filling, one handed over and one being applied, the bound of memory.
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// How often the position is written to a table, and an idle one confirmed.
+const NOTE_EVERY: Duration = Duration::from_secs(10);
+
+/// While commits wait to reach the disk: how often to look, so that they are confirmed.
+const FLUSH_LOOK: Duration = Duration::from_millis(100);
+
+/// Runs until stopped or failed.
+pub fn follow(
+    network: &mut Network,
+    settings: &Settings,
+    inspection: &Inspection,
+    progress: Progress,
+) -> Result<(), Error> {
+    let start = transaction::transaction(|| Ok(origin::set_up()))?.max(progress.slot_start).max(progress.applied);
+    let tables = transaction::transaction(registry::tables)?;
+    let binary = tables.iter().filter(|table| table.state != "failed").all(|table| table.shape.binary_stream);
+    let mut following = Following::new(network, settings, tables, progress, start);
+    following.load_counts()?;
+    following.network.ask(Request::Stream(StreamRequest {
+        slot: settings.slot.clone(),
+        publication: settings.publication.clone(),
+        start,
+        binary,
+        server_version: inspection.identity.server_version_num.cast_unsigned(),
+        tables: following.stream_tables(),
+        near: inspection.near,
+        bounds: Bounds {
+            changes: guc::BATCH_SIZE.get() as usize,
+            bytes: BATCH_BYTES,
+            age: Duration::from_millis(guc::FLUSH_INTERVAL.get() as u64),
+        },
+    }));
+    following.network.ask(Request::Watch {
+        every: Duration::from_secs(guc::POLL_INTERVAL.get() as u64),
+        slot: settings.slot.clone(),
+        publication: settings.publication.clone(),
+        excluded: guc::excluded_columns(),
+    });
+    following.run()
+}
+
+pub(super) struct Following<'a> {
+    pub(super) network: &'a mut Network,
+    pub(super) settings: &'a Settings,
+    pub(super) tables: Vec<Table>,
+    pub(super) progress: Progress,
+    applier: Applier,
+    care: Care,
+    /// A source transaction is applied in part, in the open local one.
+    open: bool,
+    /// Shown here up to this position.
+    pub(super) applied: Lsn,
+    /// The position of the last commit that moved the origin.
+    noted: Lsn,
+    /// Local commits that are not on disk yet, and the positions that they stand for.
+    unflushed: VecDeque<(u64, Lsn)>,
+    counts: Vec<(String, Counts, i64)>,
+    last_note: Instant,
+    last_look: Instant,
+    began: Instant,
+    /// Tables changed: the stream must be told at the next pause.
+    pub(super) tell: bool,
+    watched: Option<Box<Watched>>,
+    pub(super) near: u64,
+}
+
+impl<'a> Following<'a> {
+    fn new(
+        network: &'a mut Network,
+        settings: &'a Settings,
+        tables: Vec<Table>,
+        progress: Progress,
+        start: Lsn,
+    ) -> Following<'a> {
+        let now = Instant::now();
+        Following {
+            network,
+            settings,
+            tables,
+            progress,
+            applier: Applier::default(),
+            care: Care::None,
+            open: false,
+            applied: start,
+            noted: start,
+            unflushed: VecDeque::new(),
+            counts: Vec::new(),
+            last_note: now,
+            last_look: now,
+            began: now,
+            tell: false,
+            watched: None,
+            near: 0,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        self.network.link().hungry();
+        loop {
+            let wait = if self.unflushed.is_empty() { PATIENCE } else { FLUSH_LOOK };
+            let event = self.network.next(wait)?;
+            match event {
+                Some(Event::Batch(batch)) => self.batch(&batch)?,
+                Some(Event::Idle { position }) => self.idle(position),
+                Some(Event::Streaming) => {
+                    board::set_state(State::Streaming, "");
+                    session::report_activity("following the source");
+                    self.publish();
+                }
+                Some(Event::Watched(watched)) => {
+                    board::write(|board| board.source_lsn = board.source_lsn.max(watched.position.0));
+                    self.watched = Some(watched);
+                }
+                Some(_) => {}
+                None => self.publish(),
+            }
+            self.confirm();
+            if !self.open {
+                self.look_after()?;
+            }
+        }
+    }
+
+    /// What is done between source transactions.
+    fn look_after(&mut self) -> Result<(), Error> {
+        if self.last_look.elapsed() >= PATIENCE {
+            self.last_look = Instant::now();
+            still_wanted(self.settings)?;
+            if let Some(watched) = self.watched.take() {
+                self.take_in_new_tables(&watched)?;
+            }
+            resync::take_jobs(self)?;
+            self.care_for_tables()?;
+        }
+        if self.last_note.elapsed() >= NOTE_EVERY {
+            self.note()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn stream_tables(&self) -> Vec<Arc<StreamTable>> {
+        self.tables.iter().map(Table::for_stream).collect()
+    }
+
+    fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        if let Some(oldest) = batch.oldest_commit {
+            board::write(|board| board.pending_since = oldest);
+        }
+        let retried = self.try_batch(batch, self.care);
+        let Err(error) = retried else { return Ok(()) };
+        transaction::abort();
+        self.applier.forget();
+        let was_open = std::mem::replace(&mut self.open, false);
+        if was_open || error.verdict == Verdict::Retry || self.care == Care::EachTable {
+            // Parts of a long transaction went with the abort: the stream must bring them again.
+            self.care = Care::EachTable;
+            return Err(self.careful_next(error));
+        }
+        self.try_batch(batch, Care::EachTable).inspect_err(|_| transaction::abort())
+    }
+
+    /// A long transaction that was refused is sent again, and applied table by table.
+    fn careful_next(&self, error: Error) -> Error {
+        if error.verdict == Verdict::Retry {
+            return error;
+        }
+        CAREFUL.store(true, Ordering::Relaxed);
+        Error::retry(error.message.clone()).hint(error.hint.clone().unwrap_or_default())
+    }
+
+    fn try_batch(&mut self, batch: &Batch, care: Care) -> Result<(), Error> {
+        if !self.open {
+            transaction::begin();
+            self.open = true;
+        }
+        let results = transaction::attempt(|| {
+            hold_extension()?;
+            self.applier.apply(batch, care)
+        })?;
+        let changed = transaction::attempt(|| self.settle(batch, &results))?;
+        let Some(boundary) = batch.boundary else {
+            self.count(batch, &results);
+            self.network.link().hungry();
+            return Ok(());
+        };
+        self.network.link().hungry();
+        transaction::attempt(|| {
+            origin::move_with_commit(boundary.end, boundary.commit_time);
+            transaction::commit();
+            Ok(())
+        })?;
+        self.open = false;
+        self.unflushed.push_back((origin::last_commit_end(), boundary.end));
+        self.applied = boundary.end;
+        self.noted = boundary.end;
+        self.count(batch, &results);
+        self.progress.transactions += batch.transactions;
+        self.progress.batches += 1;
+        self.progress.received_bytes += batch.received_bytes;
+        board::write(|board| {
+            board.pending_since = 0;
+            board.last_success = board::now();
+        });
+        self.publish();
+        if changed {
+            self.tables = transaction::transaction(registry::tables)?;
+            self.tell = true;
+        }
+        Ok(())
+    }
+
+    /// Notes what the batch showed of its tables, in its transaction. True: some table changed its state.
+    fn settle(&mut self, batch: &Batch, results: &[Applied]) -> Result<bool, Error> {
+        let mut changed = false;
+        for (part, result) in batch.tables.iter().zip(results) {
+            let name = &part.table.name;
+            if let Some(reason) = &result.misfit {
+                let hint = format!("SELECT odoo_mirror.resync('{name}'); takes the table over as it is now.");
+                registry::fail(name, reason, &hint)?;
+                changed = true;
+            }
+            if let Some(error) = &result.refused {
+                let hint = error.hint.clone().unwrap_or_else(|| {
+                    format!("Mend that, then SELECT odoo_mirror.resync('{name}');")
+                });
+                registry::fail(name, &format!("the mirror's table refused a change: {}", error.message), &hint)?;
+                changed = true;
+            }
+            for range in &result.copy_again {
+                if let Some(table) = self.tables.iter().find(|table| table.name == *name)
+                    && let Some(range) = table.ranges.get(*range)
+                {
+                    registry::copy_again(name, range.ordinal)?;
+                    changed = true;
+                }
+            }
+            if result.missing > 0 {
+                registry::copy_all_again(name, "rows that the source changed were missing here")?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn count(&mut self, batch: &Batch, results: &[Applied]) {
+        for (part, result) in batch.tables.iter().zip(results) {
+            let name = &part.table.name;
+            let place = match self.counts.iter().position(|(known, ..)| known == name) {
+                Some(place) => place,
+                None => {
+                    self.counts.push((name.clone(), Counts::default(), 0));
+                    self.counts.len() - 1
+                }
+            };
+            let (_, counts, last_change) = &mut self.counts[place];
+            add(counts, part, result);
+            *last_change = part.tally.last_commit;
+            let (counts, last_change) = (*counts, *last_change);
+            board::write(|board| {
+                if let Some(live) = board.table(name) {
+                    live.counts = counts;
+                    live.last_change = last_change;
+                }
+            });
+        }
+    }
+
+    fn load_counts(&mut self) -> Result<(), Error> {
+        let counts = transaction::transaction(registry::counts)?;
+        // Shared memory outlives a worker; where it holds more than the table, it is the newer.
+        self.counts = counts
+            .into_iter()
+            .map(|(name, noted)| {
+                let live = board::read(|board| {
+                    board.tables.iter().find(|live| live.name.as_str() == name).map(|live| (live.counts, live.last_change))
+                });
+                match live.flatten() {
+                    Some((live, last_change)) if live.inserts + live.updates >= noted.inserts + noted.updates => {
+                        (name, live, last_change)
+                    }
+                    _ => (name, noted, 0),
+                }
+            })
+            .collect();
+        for (name, counts, last_change) in &self.counts {
+            board::write(|board| {
+                if let Some(live) = board.table(name) {
+                    live.counts = *counts;
+                    live.last_change = *last_change;
+                }
+            });
+        }
+        self.progress.reconnects += 1;
+        self.care = if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None };
+        Ok(())
+    }
+
+    /// With nothing in flight the source stands at `position`.
+    fn idle(&mut self, position: Lsn) {
+        if !self.open && position > self.applied {
+            self.applied = position;
+        }
+        self.publish();
+    }
+
+    /// Tells the source what is on disk here.
+    fn confirm(&mut self) {
+        if self.unflushed.is_empty() {
+            return;
+        }
+        let flushed = origin::flushed();
+        let mut confirmed = None;
+        while let Some((local, position)) = self.unflushed.front().copied() {
+            if local > flushed {
+                break;
+            }
+            self.unflushed.pop_front();
+            confirmed = Some(position);
+        }
+        if let Some(position) = confirmed {
+            self.network.ask(Request::Command(StreamCommand::Confirm(position)));
+            board::write(|board| board.confirmed_lsn = position.0);
+        }
+    }
+
+    /// Writes position and counters down; so an idle source's position moves the origin too, and is confirmed.
+    pub(super) fn note(&mut self) -> Result<(), Error> {
+        self.last_note = Instant::now();
+        let applied = self.applied;
+        transaction::transaction(|| {
+            hold_extension()?;
+            registry::note_progress(applied, &self.progress)?;
+            for (name, counts, last_change) in &self.counts {
+                registry::note_counts(name, counts, *last_change)?;
+            }
+            origin::move_with_commit(applied, 0);
+            Ok(())
+        })?;
+        self.noted = applied;
+        self.unflushed.push_back((origin::last_commit_end(), applied));
+        if self.began.elapsed() > Duration::from_secs(60) {
+            self.care = Care::None;
+        }
+        Ok(())
+    }
+
+    /// Puts the state of things on the board.
+    pub(super) fn publish(&mut self) {
+        let gauges = &self.network.link().gauges;
+        let (received, source) = (gauges.received(), gauges.source());
+        let heard = gauges.heard.load(Ordering::Relaxed);
+        let clock = gauges.source_clock.load(Ordering::Relaxed);
+        let caught_up = !self.open && self.applied >= source && source > Lsn::ZERO;
+        let (applied, progress) = (self.applied, &self.progress);
+        board::write(|board| {
+            board.applied_lsn = applied.0;
+            board.received_lsn = received.0.max(applied.0);
+            board.source_lsn = board.source_lsn.max(source.0).max(applied.0);
+            board.last_contact = heard;
+            if heard != 0 {
+                board.clock_offset = heard - clock;
+            }
+            if caught_up {
+                board.caught_up_at = board::now();
+                board.pending_since = 0;
+            }
+            board.transactions = progress.transactions;
+            board.batches = progress.batches;
+            board.received_bytes = progress.received_bytes;
+            board.reconnects = progress.reconnects;
+        });
+    }
+
+    /// New tables of the publication, and those that left it.
+    fn take_in_new_tables(&mut self, watched: &Watched) -> Result<(), Error> {
+        let same = |table: &Table| {
+            watched.tables.iter().any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
+        };
+        let new = watched.tables.iter().any(|found| {
+            !self.tables.iter().any(|table| {
+                table.source.oid == found.oid
+                    && table.source.name == found.name
+                    && (table.state != "failed" || !mirror::heals(table))
+            })
+        });
+        let gone = self.tables.iter().any(|table| table.state != "failed" && !same(table));
+        if !new && !gone {
+            return Ok(());
+        }
+        let inspection = mirror::inspect(self.network, self.settings, &self.known_and_sound())?;
+        transaction::transaction(|| mirror::adopt(&inspection, &self.tables))?;
+        self.tables = transaction::transaction(registry::tables)?;
+        self.near = inspection.near;
+        self.tell = true;
+        Ok(())
+    }
+
+    fn known_and_sound(&self) -> Vec<Table> {
+        self.tables.iter().filter(|table| table.state != "failed").cloned().collect()
+    }
+
+    /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
+    /// up be ready; tells the stream what changed.
+    fn care_for_tables(&mut self) -> Result<(), Error> {
+        let copying = self.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
+        let caught_up: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|table| table.state == "catching_up" && table.past().is_some_and(|past| past <= self.applied))
+            .map(|table| table.name.clone())
+            .collect();
+        if copying.is_none() && caught_up.is_empty() && !self.tell {
+            return Ok(());
+        }
+        self.pause()?;
+        for name in &caught_up {
+            transaction::transaction(|| registry::set_ready(name))?;
+        }
+        let mut copied = Ok(true);
+        if let Some(name) = &copying {
+            copied = copy::range(self.network, self.settings, copy::Guard::Passed, Some(name));
+            transaction::transaction(registry::set_catching_up)?;
+            indexes::build_all(self.settings)?;
+            board::set_state(State::Streaming, "");
+        }
+        self.tables = transaction::transaction(registry::tables)?;
+        self.tell = false;
+        self.network.ask(Request::Command(StreamCommand::Resume {
+            tables: self.stream_tables(),
+            near: self.near,
+        }));
+        self.network.link().hungry();
+        match copied {
+            // The table waits; the others go on.
+            Err(error) if error.verdict == Verdict::Retry && error.message.contains("waits for a transaction") => {
+                board::set_state(State::Streaming, &error.message);
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Brings the stream to a halt between two transactions; what it had gathered is applied.
+    pub(super) fn pause(&mut self) -> Result<(), Error> {
+        self.network.ask(Request::Command(StreamCommand::Pause));
+        self.network.link().hungry();
+        loop {
+            match self.network.next(PATIENCE)? {
+                Some(Event::Paused) if !self.open => return Ok(()),
+                Some(Event::Paused) => return Err(Error::stop("the stream paused inside a transaction")),
+                Some(Event::Batch(batch)) => self.batch(&batch)?,
+                Some(Event::Idle { position }) => self.idle(position),
+                Some(_) => {}
+                None => self.publish(),
+            }
+            self.confirm();
+        }
+    }
+}
+
+/// The last life ended with a batch that was refused in the middle of a transaction.
+static CAREFUL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Holds the extension's tables until the transaction ends, so that DROP EXTENSION waits for it, and fails when
+/// they are gone.
+fn hold_extension() -> Result<(), Error> {
+    let gone = || Error::retry("the extension was dropped");
+    // SAFETY: syscache lookups and a lock, in a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"odoo_mirror_internal".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            return Err(gone());
+        }
+        let table = pg_sys::get_relname_relid(c"tables".as_ptr(), schema);
+        if table == pg_sys::InvalidOid {
+            return Err(gone());
+        }
+        pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32);
+        if pg_sys::get_rel_name(table).is_null() { Err(gone()) } else { Ok(()) }
+    }
+}
+
+fn add(counts: &mut Counts, part: &TableBatch, result: &Applied) {
+    let tally = &part.tally;
+    counts.inserts += tally.inserts;
+    counts.updates += tally.updates;
+    counts.deletes += tally.deletes;
+    counts.truncates += tally.truncates;
+    counts.split += tally.split;
+    counts.skipped += tally.skipped;
+    counts.filtered += tally.filtered;
+    counts.folded += part.folded();
+    counts.applied += result.applied;
+    counts.missing += result.missing;
+    debug_assert!(part.table.standing != Standing::Filtered || result.applied == 0);
+}

@@ -1,0 +1,126 @@
+//! The settings that a postgresql.conf holds.
+
+use std::ffi::CString;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+pub static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
+pub static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1000);
+pub static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
+pub static COPY_WORKERS: GucSetting<i32> = GucSetting::<i32>::new(2);
+pub static COPY_RANGE_ROWS: GucSetting<i32> = GucSetting::<i32>::new(100_000);
+pub static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
+pub static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
+pub static PASSFILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static PASSWORD_ENV: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
+    c"access_token, signup_token, signup_type, signup_expiration, oauth_access_token, password, totp_secret",
+));
+
+/// Defines all settings; called once, from the server's start.
+pub fn init() {
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.database",
+        c"The database that the worker connects to.",
+        c"The one in which CREATE EXTENSION odoo_mirror was run.",
+        &DATABASE,
+        GucContext::Postmaster,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.batch_size",
+        c"Net changes at which a batch is handed over although more is there.",
+        c"A bound, never a wait: what is there is applied at once.",
+        &BATCH_SIZE,
+        1,
+        1_000_000,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.flush_interval",
+        c"How long a batch may grow while the applier is busy.",
+        c"A bound, never a wait.",
+        &FLUSH_INTERVAL,
+        1,
+        60_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.copy_workers",
+        c"Background workers that copy at the same time; 0: the mirror's own worker copies.",
+        c"Fewer run when max_worker_processes leaves fewer.",
+        &COPY_WORKERS,
+        0,
+        32,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.copy_range_rows",
+        c"About how many rows are copied under one snapshot of the source.",
+        c"The source's xmin is held no longer than such a range takes.",
+        &COPY_RANGE_ROWS,
+        1,
+        1_000_000_000,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.lock_timeout",
+        c"How long to wait for a lock on a mirrored table before the batch is tried again.",
+        c"The database's own lock_timeout does not count for the mirror.",
+        &LOCK_TIMEOUT,
+        10,
+        600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.poll_interval",
+        c"How often the source's catalog, WAL position and slot are looked at.",
+        c"New tables of the publication are found within this time.",
+        &POLL_INTERVAL,
+        1,
+        3_600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    // Where secrets lie is for a superuser to say: a file or a variable of the server is not a user's to read.
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.passfile",
+        c"A file of the server, in the format of .pgpass, with the source's password.",
+        c"Readable by the server's user only.",
+        &PASSFILE,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.password_env",
+        c"The environment variable of the server that holds the source's password.",
+        c"Read by the worker.",
+        &PASSWORD_ENV,
+        GucContext::Sighup,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.exclude_columns",
+        c"Columns that are not mirrored: column or table.column, separated by commas.",
+        c"Secrets stay in Odoo. A change counts from a table's next copy on.",
+        &EXCLUDE,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+}
+
+/// A string setting's value; empty counts as not set.
+pub fn text(setting: &'static GucSetting<Option<CString>>) -> Option<String> {
+    setting.get().and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+}
+
+/// The names in `odoo_mirror.exclude_columns`.
+pub fn excluded_columns() -> Vec<String> {
+    let list = text(&EXCLUDE).unwrap_or_default();
+    list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}

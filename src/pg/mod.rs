@@ -1,0 +1,38 @@
+//! The shell: the only floor that knows Postgres from inside, and the only one with `unsafe`.
+
+mod api;
+mod apply;
+mod board;
+mod copy;
+mod copy_in;
+mod follow;
+mod guc;
+mod indexes;
+mod mirror;
+mod network;
+mod origin;
+mod owner;
+mod registry;
+mod resync;
+mod secret;
+mod session;
+mod sql;
+mod transaction;
+mod wait;
+mod worker;
+
+use pgrx::prelude::*;
+
+/// Called when the server loads the library: settings, shared memory and the worker need its start.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // SAFETY: flags of the process that loads the library.
+    let (upgrading, starting) =
+        unsafe { (pg_sys::IsBinaryUpgrade, pg_sys::process_shared_preload_libraries_in_progress) };
+    if upgrading || !starting {
+        return;
+    }
+    guc::init();
+    board::init();
+    worker::register();
+}

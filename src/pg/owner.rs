@@ -1,0 +1,73 @@
+//! Acting as the role that owns the mirror, with its rights and no more.
+
+use std::ffi::CString;
+
+use pgrx::prelude::*;
+
+use crate::error::Error;
+
+/// The role's name; created by the extension's script.
+pub const OWNER: &str = "odoo_mirror_owner";
+
+/// While it lives, statements run as the owner. A Postgres error undoes it with the transaction.
+pub struct AsOwner {
+    _role: AsRole,
+}
+
+impl AsOwner {
+    /// Only inside a transaction.
+    pub fn switch() -> Result<AsOwner, Error> {
+        let owner = owner_oid()?;
+        Ok(AsOwner { _role: AsRole::to(owner) })
+    }
+}
+
+/// While it lives, statements run as some role.
+pub struct AsRole {
+    user: pg_sys::Oid,
+    context: i32,
+}
+
+impl AsRole {
+    /// Only inside a transaction.
+    pub fn switch(role: &str) -> Result<AsRole, Error> {
+        let oid = role_oid(role)
+            .ok_or_else(|| Error::retry_slowly(format!("role \"{role}\", which called configure(), is gone"))
+                .hint("Call configure() again."))?;
+        Ok(AsRole::to(oid))
+    }
+
+    fn to(role: pg_sys::Oid) -> AsRole {
+        let mut user = pg_sys::InvalidOid;
+        let mut context = 0;
+        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        // SAFETY: reads and sets this backend's user, as SECURITY DEFINER functions do.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            pg_sys::SetUserIdAndSecContext(role, context | restricted as i32);
+        }
+        AsRole { user, context }
+    }
+}
+
+impl Drop for AsRole {
+    fn drop(&mut self) {
+        // SAFETY: gives back what `switch` read. On the way out of an error the abort does the same.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
+    }
+}
+
+/// The owner role's OID.
+pub fn owner_oid() -> Result<pg_sys::Oid, Error> {
+    role_oid(OWNER).ok_or_else(|| {
+        Error::retry_slowly(format!("role \"{OWNER}\" does not exist"))
+            .hint(format!("Run: CREATE ROLE {OWNER} NOLOGIN; then make it the owner of the tables in schema odoo_mirror."))
+    })
+}
+
+fn role_oid(name: &str) -> Option<pg_sys::Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a syscache lookup by a name that lives through the call.
+    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}

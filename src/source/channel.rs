@@ -1,0 +1,186 @@
+//! Messages to and from one server: framing, and the buffers that the bytes lie in.
+//!
+//! The way in is the hot path: a message is framed where it was read, with no copy and no allocation.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::{Buf, BytesMut};
+use postgres_protocol::message::backend::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::failure;
+use super::socket::Stream;
+use crate::error::Error;
+
+const CHUNK: usize = 256 * 1024;
+/// Below this much room, reading on would mean many small reads.
+const LEAST_ROOM: usize = CHUNK / 4;
+/// An empty buffer that grew beyond this for one large message is given back.
+const LARGEST_KEPT: usize = 16 * CHUNK;
+/// PostgreSQL itself sends none larger.
+const LONGEST_MESSAGE: usize = 1 << 30;
+
+/// One message where it lies in the inbox, until the next read.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    pub(super) tag: u8,
+    body: Range<usize>,
+}
+
+pub(super) struct Channel {
+    pub(super) stream: Stream,
+    inbox: Inbox,
+    outbox: BytesMut,
+    pub(super) parameters: HashMap<String, String>,
+    pub(super) backend_pid: i32,
+    pub(super) secret_key: i32,
+}
+
+impl Channel {
+    pub(super) fn new(stream: Stream) -> Self {
+        Channel {
+            stream,
+            inbox: Inbox { buffer: Vec::new(), start: 0, end: 0 },
+            outbox: BytesMut::new(),
+            parameters: HashMap::new(),
+            backend_pid: 0,
+            secret_key: 0,
+        }
+    }
+
+    /// The next whole message that was read already. Notices, notifications and parameters are dealt with
+    /// here; an ErrorResponse is the error.
+    pub(super) fn buffered(&mut self) -> Result<Option<Frame>, Error> {
+        while let Some(frame) = self.inbox.next_frame()? {
+            match frame.tag {
+                b'N' | b'A' => {}
+                b'S' => self.note_parameter(&frame),
+                b'E' => return Err(failure::reported(self.body(&frame))),
+                _ => return Ok(Some(frame)),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn body(&self, frame: &Frame) -> &[u8] {
+        &self.inbox.buffer[frame.body.clone()]
+    }
+
+    /// Waits for the next message. Cancel-safe.
+    pub(super) async fn frame(&mut self) -> Result<Frame, Error> {
+        loop {
+            if let Some(frame) = self.buffered()? {
+                return Ok(frame);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next message, parsed. Not for the hot path: it copies.
+    pub(super) async fn message(&mut self) -> Result<Message, Error> {
+        let frame = self.frame().await?;
+        let mut copy = BytesMut::from(&self.inbox.buffer[frame.body.start - HEADER..frame.body.end]);
+        match Message::parse(&mut copy) {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(unexpected(frame.tag)),
+            Err(error) => Err(unexpected(frame.tag).caused_by(error)),
+        }
+    }
+
+    /// Reads what the socket has. Cancel-safe; the end of the connection is an error.
+    pub(super) async fn fill(&mut self) -> Result<(), Error> {
+        let read = self.stream.read(self.inbox.room()).await;
+        match read.map_err(failure::io_failure)? {
+            0 => Err(failure::closed()),
+            count => {
+                self.inbox.end += count;
+                Ok(())
+            }
+        }
+    }
+
+    /// Where messages wait until [flush](Self::flush).
+    pub(super) fn outbox(&mut self) -> &mut BytesMut {
+        &mut self.outbox
+    }
+
+    /// Writes what waits. Cancel-safe: the next call goes on at the byte where this one was broken off.
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
+        while self.outbox.has_remaining() {
+            match self.stream.write(&self.outbox).await.map_err(failure::io_failure)? {
+                0 => return Err(failure::closed()),
+                written => self.outbox.advance(written),
+            }
+        }
+        self.stream.flush().await.map_err(failure::io_failure)
+    }
+
+    fn note_parameter(&mut self, frame: &Frame) {
+        let body = String::from_utf8_lossy(self.body(frame)).into_owned();
+        let mut parts = body.split('\0');
+        if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+            self.parameters.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// A message that this point of the conversation doesn't allow.
+pub(super) fn unexpected(tag: u8) -> Error {
+    Error::stop(format!("unexpected message \"{}\" from the source", tag.escape_ascii()))
+}
+
+/// The tag, and the length that counts itself.
+const HEADER: usize = 5;
+
+/// `buffer[start..end]` was read and not yet framed.
+struct Inbox {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
+        let unread = &self.buffer[self.start..self.end];
+        let [tag, a, b, c, d, ..] = *unread else { return Ok(None) };
+        let length = match usize::try_from(i32::from_be_bytes([a, b, c, d])) {
+            Ok(length @ 4..=LONGEST_MESSAGE) => length,
+            _ => {
+                return Err(Error::stop("a message from the source has an impossible length").detail(
+                    format!(
+                        "The message is \"{}\"; its length is not between 4 and {LONGEST_MESSAGE} bytes.",
+                        tag.escape_ascii()
+                    ),
+                ));
+            }
+        };
+        let end = length + 1;
+        if unread.len() < end {
+            return Ok(None);
+        }
+        let frame = Frame { tag, body: self.start + HEADER..self.start + end };
+        self.start += end;
+        Ok(Some(frame))
+    }
+
+    /// Room to read into. The buffer doubles as bytes arrive, never because a length was announced.
+    fn room(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.buffer.len() > LARGEST_KEPT {
+                self.buffer = Vec::new();
+            }
+        }
+        if self.buffer.len() - self.end < LEAST_ROOM {
+            // Only the piece of one message is left to move.
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.buffer.len() - self.end < LEAST_ROOM {
+                let larger = (self.buffer.len() * 2).max(CHUNK);
+                self.buffer.resize(larger, 0);
+            }
+        }
+        &mut self.buffer[self.end..]
+    }
+}

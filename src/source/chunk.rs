@@ -1,0 +1,152 @@
+//! Reads one key range of a table under a snapshot of its own.
+//!
+//! The order matters: LOCK takes no snapshot, so what it waited for is seen by the snapshot after it; without it
+//! a TRUNCATE or a rewrite between snapshot and read gives no rows.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+use super::connect::Connector;
+use super::link::{Event, Outbox};
+use super::writers;
+use crate::error::Error;
+use crate::mirror::quote::quote_identifier;
+use crate::mirror::snapshot::Snapshot;
+use crate::wire::Lsn;
+
+#[derive(Debug, Clone)]
+pub struct ChunkRequest {
+    pub table_oid: u32,
+    pub schema: String,
+    pub name: String,
+    /// Read the partitions too (a partitioned table published via its root).
+    pub with_children: bool,
+    /// The columns as COPY selects them, casts included.
+    pub columns: Vec<String>,
+    /// SQL conditions: the key range, and the publication's row filter.
+    pub conditions: Vec<String>,
+    pub binary: bool,
+    /// Transactions that may be committed without being visible yet: the snapshot must see each.
+    pub must_see: Vec<u64>,
+    /// Look for such transactions right before the snapshot too: the stream may have passed them.
+    pub look_for_writers: bool,
+}
+
+/// Bytes that go to the main thread at once.
+const PIECE: usize = 128 * 1024;
+
+pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox) -> Result<(), Error> {
+    let client = connector.sql().await?;
+    let mut must_see = request.must_see.clone();
+    if request.look_for_writers {
+        must_see.extend(writers::writers(&client, request.table_oid).await?);
+    }
+    let (snapshot, text, past, filenode) = snapshot(&client, &request, must_see, outbox).await?;
+    if !outbox.send(Event::ChunkStarted { snapshot, text, past, filenode }).await {
+        return Ok(());
+    }
+    let stream = client.copy_out(&copy_statement(&request)).await?;
+    let mut stream = pin!(stream);
+    let mut piece = Vec::with_capacity(PIECE + PIECE / 4);
+    while let Some(bytes) = next(&mut stream).await {
+        piece.extend_from_slice(&bytes?);
+        if piece.len() >= PIECE
+            && !outbox.send(Event::Rows(std::mem::replace(&mut piece, Vec::with_capacity(PIECE + PIECE / 4)))).await
+        {
+            return Ok(());
+        }
+    }
+    if !piece.is_empty() {
+        outbox.send(Event::Rows(piece)).await;
+    }
+    client.batch_execute("COMMIT").await?;
+    outbox.send(Event::ChunkDone).await;
+    Ok(())
+}
+
+async fn next(
+    stream: &mut std::pin::Pin<&mut tokio_postgres::CopyOutStream>,
+) -> Option<Result<bytes::Bytes, tokio_postgres::Error>> {
+    use futures_core::Stream;
+    std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
+}
+
+/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open.
+async fn snapshot(
+    client: &Client,
+    request: &ChunkRequest,
+    mut must_see: Vec<u64>,
+    outbox: &Outbox,
+) -> Result<(Snapshot, String, Lsn, u32), Error> {
+    let only = if request.with_children { "" } else { "ONLY " };
+    let table = format!("{}.{}", quote_identifier(&request.schema), quote_identifier(&request.name));
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; \
+         LOCK TABLE {only}{table} IN ACCESS SHARE MODE"
+    );
+    let asked = format!(
+        "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
+         coalesce(pg_catalog.pg_relation_filenode({}::oid), 0)::text",
+        request.table_oid
+    );
+    let mut told = Instant::now();
+    loop {
+        if let Err(error) = client.batch_execute(&begin).await {
+            let error = Error::from(error);
+            let _ = client.batch_execute("ROLLBACK").await;
+            if error.sqlstate.as_deref() == Some("55P03") {
+                outbox.send(Event::Waiting(format!("waiting for a lock on the source's table {table}"))).await;
+                continue;
+            }
+            return Err(error);
+        }
+        let rows = client.simple_query(&asked).await?;
+        let row = rows.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let field = |index| row.and_then(|row| row.get(index)).unwrap_or_default();
+        let unreadable = || Error::stop("the source's snapshot could not be read");
+        let text = field(0).to_owned();
+        let snapshot: Snapshot = text.parse().map_err(|_| unreadable())?;
+        must_see.retain(|xid| !snapshot.sees(*xid));
+        if must_see.is_empty() {
+            let past: Lsn = field(1).parse().map_err(|_| unreadable())?;
+            return Ok((snapshot, text, past.as_end_position(), field(2).parse().unwrap_or(0)));
+        }
+        client.batch_execute("ROLLBACK").await?;
+        if told.elapsed() > Duration::from_secs(1) {
+            told = Instant::now();
+            let blockers = writers::blockers(client, &must_see).await?;
+            let list: Vec<String> = blockers.iter().map(ToString::to_string).collect();
+            outbox
+                .send(Event::Waiting(format!(
+                    "waiting for transactions on the source that write {table}: {}",
+                    list.join(", ")
+                )))
+                .await;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn copy_statement(request: &ChunkRequest) -> String {
+    let only = if request.with_children { "" } else { "ONLY " };
+    let filter = match request.conditions.as_slice() {
+        [] => String::new(),
+        conditions => {
+            let terms: Vec<String> = conditions.iter().map(|term| format!("({term})")).collect();
+            format!(" WHERE {}", terms.join(" AND "))
+        }
+    };
+    let format = if request.binary { "binary" } else { "text" };
+    format!(
+        "COPY (SELECT {} FROM {only}{}.{}{filter}) TO STDOUT (FORMAT {format})",
+        request.columns.join(", "),
+        quote_identifier(&request.schema),
+        quote_identifier(&request.name),
+    )
+}

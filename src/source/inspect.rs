@@ -1,0 +1,73 @@
+//! One look at the source before anything starts: who it is, whether it can be mirrored, what it publishes.
+
+use super::catalog;
+use super::connect::Connector;
+use super::check::Check;
+use super::identity::{self, SourceIdentity};
+use super::{key_cuts, prepare};
+use super::slot::{self, SlotState};
+use crate::error::Error;
+use crate::mirror::ranges::KeyRange;
+use crate::mirror::source_table::SourceTable;
+use crate::wire::Lsn;
+
+#[derive(Debug, Clone)]
+pub struct InspectRequest {
+    pub publication: String,
+    pub slot: String,
+    pub excluded: Vec<String>,
+    /// Tables that need no ranges: they are mirrored already.
+    pub known: Vec<u32>,
+    pub rows_per_range: i64,
+}
+
+#[derive(Debug)]
+pub struct Inspection {
+    pub identity: SourceIdentity,
+    pub system_identifier: String,
+    pub timeline: i64,
+    pub checks: Vec<Check>,
+    pub tables: Vec<Found>,
+    pub slot: Option<SlotState>,
+    /// A transaction id of now, 64 bits.
+    pub near: u64,
+    /// How far the source's WAL is written.
+    pub flushed: Lsn,
+}
+
+#[derive(Debug)]
+pub struct Found {
+    pub table: SourceTable,
+    /// Into which pieces a copy is cut.
+    pub ranges: Vec<KeyRange>,
+}
+
+pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
+    let client = connector.sql().await?;
+    let identity = identity::identify(&client).await?;
+    let tables = catalog::published_tables(&client, &request.publication, &request.excluded).await?;
+    let checks = prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
+    let slot = slot::slot(&client, &request.slot).await?;
+    let mut found = Vec::with_capacity(tables.len());
+    for table in tables {
+        let ranges = if request.known.contains(&table.oid) {
+            Vec::new()
+        } else {
+            key_cuts::range_cuts(&client, &table, request.rows_per_range).await?
+        };
+        found.push(Found { table, ranges });
+    }
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text, \
+                    pg_catalog.pg_current_wal_flush_lsn()::text",
+            &[],
+        )
+        .await?;
+    let near = row.try_get::<_, String>(0)?.parse().unwrap_or(0);
+    let flushed = row.try_get::<_, String>(1)?.parse().unwrap_or(Lsn::ZERO);
+    let system = connector.replication().await?.query("IDENTIFY_SYSTEM").await?;
+    let said = |index: usize| system.first().and_then(|row| row.get(index)).cloned().flatten().unwrap_or_default();
+    let timeline = said(1).parse().unwrap_or(0);
+    Ok(Inspection { identity, system_identifier: said(0), timeline, checks, tables: found, slot, near, flushed })
+}

@@ -1,0 +1,186 @@
+//! The two ends between a worker's main thread and its network thread: requests one way, events the other,
+//! and a socket pair whose readable end wakes the main thread from its latch wait.
+//!
+//! Only owned data crosses. The main thread's end never blocks; the network thread's end waits in its runtime.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::chunk::ChunkRequest;
+use super::inspect::Inspection;
+use super::stream::{StreamCommand, StreamRequest};
+use super::watch::Watched;
+use crate::error::Error;
+use crate::mirror::batch::Batch;
+use crate::mirror::snapshot::Snapshot;
+use crate::wire::Lsn;
+
+/// What the main thread asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Look at the source: identity, checks, tables, slot. Answered by `Inspected`.
+    Inspect(super::inspect::InspectRequest),
+    /// Answered by `SlotCreated`; `Waiting` before, while older transactions hold it up.
+    CreateSlot { slot: String },
+    /// Answered by `Done`.
+    DropSlot { slot: String },
+    /// The transactions that may be committed and not yet visible. Answered by `Writers`.
+    Writers { tables: Vec<u32> },
+    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before.
+    Chunk(ChunkRequest),
+    /// Starts the stream: `Batch`es follow.
+    Stream(StreamRequest),
+    /// For the running stream.
+    Command(StreamCommand),
+    /// Look at the source now and then; `Watched` each time.
+    Watch { every: std::time::Duration, slot: String, publication: String, excluded: Vec<String> },
+}
+
+/// What the network thread tells.
+#[derive(Debug)]
+pub enum Event {
+    Inspected(Box<Inspection>),
+    SlotCreated { start: Lsn },
+    Done,
+    Writers(Vec<u64>),
+    /// Something holds the work up; it goes on by itself. A sentence for status().
+    Waiting(String),
+    ChunkStarted { snapshot: Snapshot, text: String, past: Lsn, filenode: u32 },
+    Rows(Vec<u8>),
+    ChunkDone,
+    Streaming,
+    Batch(Box<Batch>),
+    /// The stream stands between two transactions and hands over nothing until `Resume`.
+    Paused,
+    /// With nothing in flight the source stands here.
+    Idle { position: Lsn },
+    Watched(Box<Watched>),
+    Failed(Error),
+}
+
+/// What the network thread knows at any time, read without waiting.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    pub received: AtomicU64,
+    pub source: AtomicU64,
+    /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
+    pub source_clock: AtomicI64,
+    pub heard: AtomicI64,
+}
+
+impl Gauges {
+    pub fn received(&self) -> Lsn {
+        Lsn(self.received.load(Ordering::Relaxed))
+    }
+
+    pub fn source(&self) -> Lsn {
+        Lsn(self.source.load(Ordering::Relaxed))
+    }
+}
+
+/// The main thread's end.
+pub struct Link {
+    requests: mpsc::UnboundedSender<Request>,
+    events: mpsc::Receiver<Event>,
+    wake: UnixStream,
+    hungry: Arc<Notify>,
+    pub gauges: Arc<Gauges>,
+}
+
+/// The network thread's end.
+pub struct Remote {
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    pub(super) outbox: Outbox,
+    pub(super) hungry: Arc<Notify>,
+    pub(super) gauges: Arc<Gauges>,
+}
+
+/// Sends events and wakes the main thread. Clones share the channel.
+#[derive(Clone)]
+pub struct Outbox {
+    events: mpsc::Sender<Event>,
+    wake: Arc<UnixStream>,
+}
+
+/// Events in flight: bounds memory, since a batch and a piece of a copy are bounded themselves.
+const EVENTS: usize = 8;
+
+/// Makes the two ends.
+pub fn pair() -> io::Result<(Link, Remote)> {
+    let (near, far) = UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    far.set_nonblocking(true)?;
+    let (requests, requested) = mpsc::unbounded_channel();
+    let (events, told) = mpsc::channel(EVENTS);
+    let hungry = Arc::new(Notify::new());
+    let gauges = Arc::new(Gauges::default());
+    let outbox = Outbox { events, wake: Arc::new(far) };
+    let link =
+        Link { requests, events: told, wake: near, hungry: Arc::clone(&hungry), gauges: Arc::clone(&gauges) };
+    Ok((link, Remote { requests: requested, outbox, hungry, gauges }))
+}
+
+impl Link {
+    /// Asks for something; a network thread that is gone is noticed by the next `try_event`.
+    pub fn ask(&self, request: Request) {
+        let _ = self.requests.send(request);
+    }
+
+    /// Says that the main thread would take a batch now: until then the network thread gathers.
+    pub fn hungry(&self) {
+        self.hungry.notify_one();
+    }
+
+    /// The next event, if there is one.
+    pub fn try_event(&mut self) -> Result<Option<Event>, Error> {
+        match self.events.try_recv() {
+            Ok(Event::Failed(error)) => Err(error),
+            Ok(event) => Ok(Some(event)),
+            Err(mpsc::error::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::error::TryRecvError::Disconnected) => Err(Error::retry("the network thread ended")),
+        }
+    }
+
+    /// Readable when there may be an event.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Takes the wake-ups that came so far; call before `try_event`, so that none is lost.
+    pub fn drain_wakes(&mut self) {
+        let mut buffer = [0; 64];
+        while matches!(self.wake.read(&mut buffer), Ok(read) if read == buffer.len()) {}
+    }
+}
+
+impl Outbox {
+    /// Sends an event, waiting while the main thread is behind. False: the main thread is gone.
+    pub async fn send(&self, event: Event) -> bool {
+        let sent = self.events.send(event).await.is_ok();
+        self.wake();
+        sent
+    }
+
+    /// Sends an event if there is room.
+    pub fn try_send(&self, event: Event) -> bool {
+        let sent = self.events.try_send(event).is_ok();
+        self.wake();
+        sent
+    }
+
+    /// Sends an error from outside the runtime, when the thread ends.
+    pub fn send_last(&self, error: Error) {
+        let _ = self.events.blocking_send(Event::Failed(error));
+        self.wake();
+    }
+
+    pub fn wake(&self) {
+        // A full pipe means that a wake-up is on its way already.
+        let _ = (&*self.wake).write(&[1]);
+    }
+}

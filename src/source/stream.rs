@@ -1,0 +1,298 @@
+//! The replication stream: reads frames, feeds the assembler, hands over batches, and keeps the source told.
+//!
+//! Replies go out on a timer whatever else happens: a busy applier must not look like a dead client. When the
+//! applier is busy the stream gathers, up to its bounds; then it stops reading, never replying.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::connect::Connector;
+use super::clock;
+use super::link::{Event, Gauges, Outbox};
+use super::session::ReplicationSession;
+use crate::error::Error;
+use crate::mirror::assembler::{Assembler, Fed, StreamError};
+use crate::mirror::quote::{quote_identifier, quote_literal};
+use crate::mirror::stream_table::StreamTable;
+use crate::wire::{Frame, Lsn, decode, decode_frame, standby_status};
+
+#[derive(Debug)]
+pub struct StreamRequest {
+    pub slot: String,
+    pub publication: String,
+    /// Where the mirror stands, durably.
+    pub start: Lsn,
+    pub binary: bool,
+    /// server_version_num.
+    pub server_version: u32,
+    pub tables: Vec<Arc<StreamTable>>,
+    /// A transaction id of about now, for the epoch.
+    pub near: u64,
+    pub bounds: Bounds,
+}
+
+/// When a batch is handed over although more is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub changes: usize,
+    pub bytes: usize,
+    pub age: Duration,
+}
+
+#[derive(Debug)]
+pub enum StreamCommand {
+    /// Local progress up to here is on disk: tell the source.
+    Confirm(Lsn),
+    /// Stop between two transactions; answered by `Paused`.
+    Pause,
+    /// Go on, with the tables as they are now.
+    Resume { tables: Vec<Arc<StreamTable>>, near: u64 },
+}
+
+/// How often the source hears from us at least. Its wal_sender_timeout may be as short as a few seconds.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// A source silent for so long in the middle of a transaction is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+
+pub struct Stream {
+    request: StreamRequest,
+    commands: mpsc::UnboundedReceiver<StreamCommand>,
+    outbox: Outbox,
+    hungry: Arc<Notify>,
+    gauges: Arc<Gauges>,
+    assembler: Assembler,
+    confirmed: Lsn,
+    received: Lsn,
+    /// The end of the last batch handed over.
+    handed: Lsn,
+    idle_told: Lsn,
+    batch_began: Option<Instant>,
+    heard: Instant,
+    pausing: bool,
+    paused: bool,
+    reply: bool,
+}
+
+impl Stream {
+    pub fn new(
+        mut request: StreamRequest,
+        commands: mpsc::UnboundedReceiver<StreamCommand>,
+        outbox: Outbox,
+        hungry: Arc<Notify>,
+        gauges: Arc<Gauges>,
+    ) -> Stream {
+        let tables = std::mem::take(&mut request.tables);
+        let assembler = Assembler::new(tables, request.start, request.near);
+        let start = request.start;
+        gauges.received.store(start.0, Ordering::Relaxed);
+        Stream {
+            request,
+            commands,
+            outbox,
+            hungry,
+            gauges,
+            assembler,
+            confirmed: start,
+            received: start,
+            handed: start,
+            idle_told: Lsn::ZERO,
+            batch_began: None,
+            heard: Instant::now(),
+            pausing: false,
+            paused: false,
+            reply: false,
+        }
+    }
+
+    /// Runs until something fails or the main thread goes.
+    pub async fn run(&mut self, connector: &Connector) -> Result<(), Error> {
+        let mut session = connector.replication().await?;
+        session.start_replication(&self.start_command()).await?;
+        if !self.outbox.send(Event::Streaming).await {
+            return Ok(());
+        }
+        self.heard = Instant::now();
+        let hungry = Arc::clone(&self.hungry);
+        let mut ticks = interval(STATUS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hunger = false;
+        loop {
+            if self.reading() {
+                self.take_buffered(&mut session)?;
+            }
+            if self.reply {
+                self.reply = false;
+                self.send_status(&mut session, false).await?;
+            }
+            if hunger && self.deliverable() {
+                hunger = false;
+                if !self.deliver().await {
+                    return Ok(());
+                }
+                continue;
+            }
+            if self.pausing && self.assembler.at_boundary() && self.assembler.is_empty() {
+                self.pausing = false;
+                self.paused = true;
+                if !self.outbox.send(Event::Paused).await {
+                    return Ok(());
+                }
+            }
+            let reading = self.reading();
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return Ok(()),
+                },
+                () = hungry.notified(), if !hunger => hunger = true,
+                filled = session.fill(), if reading => {
+                    filled?;
+                    self.heard = Instant::now();
+                }
+                _ = ticks.tick() => {
+                    if reading && !self.assembler.at_boundary() && self.heard.elapsed() > SILENCE {
+                        return Err(Error::retry("the source fell silent in the middle of a transaction"));
+                    }
+                    if reading && self.heard.elapsed() > SILENCE {
+                        return Err(Error::retry("the source has not answered for a minute"));
+                    }
+                    self.send_status(&mut session, true).await?;
+                }
+            }
+        }
+    }
+
+    fn start_command(&self) -> String {
+        let version = self.request.server_version;
+        // Version 1 is all that is needed: later ones only add what we don't ask for.
+        let mut options = vec![
+            "proto_version '1'".to_owned(),
+            format!("publication_names {}", quote_literal(&quote_identifier(&self.request.publication))),
+        ];
+        if version >= 140_000 {
+            options.push(format!("binary '{}'", self.request.binary));
+            options.push("messages 'true'".to_owned());
+        }
+        format!(
+            "START_REPLICATION SLOT {} LOGICAL {} ({})",
+            quote_identifier(&self.request.slot),
+            self.request.start,
+            options.join(", ")
+        )
+    }
+
+    fn full(&self) -> bool {
+        let bounds = &self.request.bounds;
+        self.assembler.changes() >= bounds.changes || self.assembler.bytes() >= bounds.bytes
+    }
+
+    /// Whether more may be read: a full batch waits for the applier, a paused stream for `Resume`.
+    fn reading(&self) -> bool {
+        let wants_pause = self.pausing && self.assembler.at_boundary();
+        !self.paused && !wants_pause && !self.full() && !self.aged()
+    }
+
+    fn aged(&self) -> bool {
+        self.batch_began.is_some_and(|began| began.elapsed() >= self.request.bounds.age)
+            && self.assembler.at_boundary()
+    }
+
+    fn deliverable(&self) -> bool {
+        !self.assembler.is_empty() && (self.assembler.at_boundary() || self.full())
+    }
+
+    /// Feeds what is in the buffer, up to the bounds.
+    fn take_buffered(&mut self, session: &mut ReplicationSession) -> Result<(), Error> {
+        while self.reading() {
+            let Some(payload) = session.buffered()? else { return Ok(()) };
+            match decode_frame(payload).map_err(broken)? {
+                Frame::Keepalive { end, sent_at, reply_requested } => {
+                    self.told(end, sent_at);
+                    self.reply |= reply_requested;
+                    if self.assembler.at_boundary() && self.assembler.is_empty() {
+                        self.idle(end);
+                    }
+                }
+                Frame::XLogData { start, end, sent_at, body } => {
+                    self.told(end, sent_at);
+                    let fed = self.assembler.feed(decode(body).map_err(broken)?).map_err(not_pgoutput)?;
+                    if start > self.received {
+                        self.received = start;
+                    }
+                    if fed == Fed::Committed {
+                        if let Some(position) = self.assembler.position() {
+                            self.received = self.received.max(position);
+                        }
+                        self.gauges.received.store(self.received.0, Ordering::Relaxed);
+                        self.batch_began.get_or_insert_with(Instant::now);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, end: Lsn, sent_at: i64) {
+        self.gauges.source.fetch_max(end.0, Ordering::Relaxed);
+        self.gauges.source_clock.store(sent_at, Ordering::Relaxed);
+        self.gauges.heard.store(clock::now(), Ordering::Relaxed);
+    }
+
+    /// Everything up to `end` was sent and handed over.
+    fn idle(&mut self, end: Lsn) {
+        self.received = self.received.max(end);
+        self.gauges.received.store(self.received.0, Ordering::Relaxed);
+        if end > self.idle_told && self.outbox.try_send(Event::Idle { position: end }) {
+            self.idle_told = end;
+        }
+    }
+
+    async fn deliver(&mut self) -> bool {
+        let batch = self.assembler.take();
+        self.batch_began = None;
+        if let Some(boundary) = batch.boundary {
+            self.handed = boundary.end;
+        }
+        self.outbox.send(Event::Batch(Box::new(batch))).await
+    }
+
+    fn command(&mut self, command: StreamCommand) {
+        match command {
+            StreamCommand::Confirm(lsn) => self.confirmed = self.confirmed.max(lsn),
+            StreamCommand::Pause => self.pausing = true,
+            StreamCommand::Resume { tables, near } => {
+                self.assembler.replace_tables(tables, near);
+                self.paused = false;
+                self.pausing = false;
+            }
+        }
+    }
+
+    async fn send_status(&mut self, session: &mut ReplicationSession, ask: bool) -> Result<(), Error> {
+        let mut message = Vec::with_capacity(34);
+        standby_status(
+            &mut message,
+            self.received.max(self.confirmed),
+            self.confirmed,
+            self.confirmed,
+            clock::now(),
+            ask && !self.paused,
+        );
+        session.send(&message).await
+    }
+}
+
+fn broken(error: crate::wire::WireError) -> Error {
+    Error::stop(format!("the stream can't be read: {error}"))
+        .hint("Nothing past it was applied. This mirror's version may be too old for the source's.")
+}
+
+fn not_pgoutput(error: StreamError) -> Error {
+    Error::stop(format!("the stream can't be followed: {error}")).hint("Nothing past it was applied.")
+}

@@ -1,0 +1,15 @@
+//! Sessions on a real source: each sslmode, each kind of authentication, several hosts, the stream; and
+//! on peers that misbehave.
+
+mod cluster;
+mod fake;
+mod servers;
+mod stream;
+
+use odoo_mirror::config::SourceConfig;
+use odoo_mirror::source::connect::{Connector, Password};
+
+fn connector(config: &str, password: Option<&str>) -> Connector {
+    let config = SourceConfig::parse(config).unwrap_or_else(|error| panic!("{config}: {error}"));
+    Connector::new(config, password.map(Password::new))
+}
