@@ -1,6 +1,8 @@
 //! Which type here stands for which type of the source, and in what form its values may travel.
 //!
 //! The rule is to keep the type where that is safe and fall back to text, which is always right.
+//! money stays: its binary form is a count of the smallest unit, whatever the locale. Its text form
+//! means the same only to sessions with one lc_monetary, so those that use it must set C on both sides.
 //! Knows types only; what a table does with them is [`super::shape`]'s.
 
 use super::source_table::SourceType;

@@ -35,9 +35,11 @@ const TABLES: &str = "
     WHERE p.pubname = $1
     ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
 
+/// Before 18 a generated column is never streamed, though 15 lists it among those that are.
 const COLUMNS: &str = "
     SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull,
-           a.attgenerated <> '' AS generated, l.collisdeterministic AS deterministic,
+           a.attgenerated <> '' AS generated,
+           a.attgenerated = '' OR current_setting('server_version_num')::int4 >= 180000 AS streamable, l.collisdeterministic AS deterministic,
            CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, ',') END AS constant_default
     FROM pg_attribute a
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
@@ -78,9 +80,9 @@ pub async fn published_tables(
         for key in keys.remove(&table.oid).unwrap_or_default() {
             add_key(table, &key)?;
         }
-        for (column, generated) in columns.remove(&table.oid).unwrap_or_default() {
-            let streamed = column_list.as_ref().map_or(!generated, |list| list.contains(&column.name));
-            match why_left_out(table, &column.name, streamed, generated, excluded_columns) {
+        for Found { column, generated, streamable } in columns.remove(&table.oid).unwrap_or_default() {
+            let listed = column_list.as_ref().is_none_or(|list| list.contains(&column.name));
+            match why_left_out(table, &column.name, streamable && listed, generated, excluded_columns) {
                 None => table.columns.push(column),
                 Some(why) => table.left_out.push(LeftOut { column: column.name, why }),
             }
@@ -146,13 +148,17 @@ fn add_key(table: &mut SourceTable, row: &Row) -> Result<(), Error> {
     Ok(())
 }
 
-/// The columns of each table, and whether they are generated.
-async fn all_columns(
-    client: &Client,
-    oids: &[u32],
-) -> Result<HashMap<u32, Vec<(SourceColumn, bool)>>, Error> {
+/// A column, mirrored or not.
+struct Found {
+    column: SourceColumn,
+    generated: bool,
+    streamable: bool,
+}
+
+/// The columns of each table, by its OID.
+async fn all_columns(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<Found>>, Error> {
     let types = read_types(client, oids).await?;
-    let mut columns: HashMap<u32, Vec<(SourceColumn, bool)>> = HashMap::new();
+    let mut columns: HashMap<u32, Vec<Found>> = HashMap::new();
     for row in client.query(COLUMNS, &[&oids]).await? {
         let key = TypeKey { oid: row.try_get("atttypid")?, modifier: row.try_get("atttypmod")? };
         // Retyped between the two queries: as if the column came after them. The next look has it.
@@ -165,7 +171,11 @@ async fn all_columns(
             deterministic: row.try_get("deterministic")?,
             constant_default: row.try_get("constant_default")?,
         };
-        columns.entry(row.try_get("attrelid")?).or_default().push((column, row.try_get("generated")?));
+        columns.entry(row.try_get("attrelid")?).or_default().push(Found {
+            column,
+            generated: row.try_get("generated")?,
+            streamable: row.try_get("streamable")?,
+        });
     }
     Ok(columns)
 }

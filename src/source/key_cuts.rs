@@ -3,6 +3,7 @@
 //! Only estimates are read here; any answer tiles all keys (`mirror::ranges`).
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
 use crate::mirror::quote::{quote_identifier, quote_qualified};
@@ -11,6 +12,14 @@ use crate::mirror::source_table::SourceTable;
 
 /// A row's width when nothing is known of it: on the small side, for ranges rather too many.
 const ASSUMED_ROW_BYTES: i64 = 200;
+
+/// A missing privilege or a policy, somebody's ALTER TABLE, a table or column that is gone by now.
+const OF_ONE_TABLE: [SqlState; 4] = [
+    SqlState::INSUFFICIENT_PRIVILEGE,
+    SqlState::LOCK_NOT_AVAILABLE,
+    SqlState::UNDEFINED_TABLE,
+    SqlState::UNDEFINED_COLUMN,
+];
 
 /// Ranges of about `rows_per_range` rows; one of all keys when the table has no single integer key.
 ///
@@ -34,13 +43,17 @@ pub async fn range_cuts(
     Ok(plan_by_quantiles(&within(bounds, min, max), rows, rows_per_range))
 }
 
-/// The lowest and the highest key, None when there are no rows. The key's index answers at once.
+/// The lowest and the highest key; None when there are no rows, or none that may be read now: what
+/// is in the way of that stops the table's copy, and no other table. The key's index answers at once.
 async fn extremes(client: &Client, table: &SourceTable, key: &str) -> Result<Option<(i64, i64)>, Error> {
     let only = if table.kind == 'p' { "" } else { "ONLY " };
     let key = quote_identifier(key);
     let name = quote_qualified(&table.schema, &table.name);
     let sql = format!("SELECT min({key})::int8, max({key})::int8 FROM {only}{name}");
-    let row = client.query_one(&sql, &[]).await?;
+    let row = match client.query_one(&sql, &[]).await {
+        Err(error) if error.code().is_some_and(|code| OF_ONE_TABLE.contains(code)) => return Ok(None),
+        answer => answer?,
+    };
     let (min, max): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
     Ok(min.zip(max))
 }

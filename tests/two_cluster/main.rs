@@ -5,3 +5,7 @@
 mod harness;
 
 mod harness_itself;
+mod mirror_ddl;
+mod source_catalog;
+mod source_checks;
+mod source_cuts;

@@ -1,0 +1,407 @@
+//! What a mirror table is decided to look like, from catalogs written by hand.
+
+use odoo_mirror::mirror::ddl::{ColumnHere, KeyHere, TableHere, create_statements, difference};
+use odoo_mirror::mirror::shape::{MirrorShape, RowIdentity, ShapeError};
+use odoo_mirror::mirror::source_table::{
+    LeftOut, Publishes, SourceColumn, SourceTable, SourceType, WhyLeftOut,
+};
+use odoo_mirror::mirror::typemap::{TypeHere, bytes_mean_equality, map_type};
+use proptest::prelude::*;
+
+fn built_in(name: &str, formatted: &str) -> SourceType {
+    SourceType {
+        oid: 1,
+        modifier: -1,
+        schema: "pg_catalog".into(),
+        name: name.into(),
+        kind: 'b',
+        formatted: formatted.into(),
+        suffix: String::new(),
+        element: None,
+        base: None,
+    }
+}
+
+fn user_type(name: &str, kind: char) -> SourceType {
+    let formatted = format!("app.{name}");
+    SourceType { oid: 90_000, schema: "app".into(), kind, formatted, ..built_in(name, "") }
+}
+
+fn array_of(element: SourceType) -> SourceType {
+    let formatted = format!("{}[]", element.formatted);
+    SourceType {
+        name: format!("_{}", element.name),
+        kind: 'b',
+        formatted,
+        element: Some(Box::new(element.clone())),
+        ..element
+    }
+}
+
+fn domain_over(base: SourceType) -> SourceType {
+    SourceType { base: Some(Box::new(base)), ..user_type("mark", 'd') }
+}
+
+fn column(attnum: i16, name: &str, data_type: SourceType) -> SourceColumn {
+    let deterministic = ["text", "varchar", "bpchar"].contains(&data_type.name.as_str()).then_some(true);
+    SourceColumn {
+        attnum,
+        name: name.into(),
+        data_type,
+        not_null: false,
+        deterministic,
+        constant_default: None,
+    }
+}
+
+/// A table `public.account_move` with an integer primary key and a name.
+fn account_move() -> SourceTable {
+    SourceTable {
+        oid: 16_400,
+        schema: "public".into(),
+        name: "account_move".into(),
+        kind: 'r',
+        replica_identity: 'd',
+        columns: vec![
+            column(1, "id", SourceType { oid: 23, ..built_in("int4", "integer") }),
+            column(2, "name", built_in("varchar", "character varying(5)")),
+        ],
+        left_out: Vec::new(),
+        primary_key: vec!["id".into()],
+        identity_key: Vec::new(),
+        row_filter: None,
+        estimated_rows: 0,
+        bytes: 0,
+        row_security: false,
+        publishes: Publishes { insert: true, update: true, delete: true, truncate: true },
+        via_root: false,
+    }
+}
+
+/// A destination with all built-in types, and with the types `app.*` in schema `here`.
+fn everything_here(schema: &str, name: &str) -> Option<TypeHere> {
+    let kind = match name {
+        "mood" => 'e',
+        "pair" => 'c',
+        "mark" => 'd',
+        "span" => 'r',
+        _ => 'b',
+    };
+    let formatted = if schema == "pg_catalog" { name.to_owned() } else { format!("here.{name}") };
+    Some(TypeHere { formatted, kind, base: (kind == 'd').then(|| "numeric(10,2)".to_owned()) })
+}
+
+/// A destination that has nothing but built-in types.
+fn nothing_here(schema: &str, name: &str) -> Option<TypeHere> {
+    everything_here(schema, name).filter(|_| schema == "pg_catalog")
+}
+
+fn shape_of(table: &SourceTable) -> MirrorShape {
+    MirrorShape::of(table, &nothing_here).expect("it can be mirrored")
+}
+
+#[test]
+fn an_ordinary_table_keeps_its_name_its_columns_their_modifiers_and_its_key() {
+    let shape = shape_of(&account_move());
+    assert_eq!((shape.schema.as_str(), shape.name.as_str()), ("odoo_mirror", "account_move"));
+    let columns: Vec<_> = shape
+        .columns
+        .iter()
+        .map(|column| (column.name.as_str(), column.sql_type.as_str(), column.in_key))
+        .collect();
+    assert_eq!(columns, [("id", "integer", true), ("name", "character varying(5)", false)]);
+    assert_eq!(shape.key, ["id"]);
+    assert_eq!(shape.identity, RowIdentity::Key);
+    assert_eq!(shape.note, None);
+    assert!(shape.key_bytes_mean_equality && shape.binary_stream && shape.copy_binary);
+}
+
+#[test]
+fn only_the_key_is_not_null() {
+    let mut table = account_move();
+    table.columns[1].not_null = true;
+    let create = create_statements(&shape_of(&table));
+    assert_eq!(
+        create,
+        ["CREATE TABLE \"odoo_mirror\".\"account_move\" (\n    \"id\" integer NOT NULL,\n    \
+          \"name\" character varying(5),\n    PRIMARY KEY (\"id\")\n) WITH (fillfactor = 90)"]
+    );
+}
+
+#[test]
+fn types_map_as_the_table_says() {
+    // (source type, its type when the destination has everything, binary, as text, when it has only built-in types)
+    let numeric = || SourceType { modifier: 655_366, ..built_in("numeric", "numeric(10,2)") };
+    let vector = SourceType { suffix: "(3)".into(), ..user_type("vector", 'b') };
+    let cases = [
+        (built_in("int4", "integer"), "integer", true, false, "integer"),
+        (built_in("char", "\"char\""), "\"char\"", true, false, "\"char\""),
+        (built_in("money", "money"), "money", true, false, "money"),
+        (
+            built_in("timestamptz", "timestamp(3) with time zone"),
+            "timestamp(3) with time zone",
+            true,
+            false,
+            "timestamp(3) with time zone",
+        ),
+        (array_of(numeric()), "numeric(10,2)[]", true, false, "numeric(10,2)[]"),
+        (
+            SourceType { kind: 'm', ..built_in("int4multirange", "int4multirange") },
+            "int4multirange",
+            true,
+            false,
+            "int4multirange",
+        ),
+        (built_in("regclass", "regclass"), "text", false, true, "text"),
+        (array_of(built_in("regtype", "regtype")), "text", false, true, "text"),
+        (built_in("aclitem", "aclitem"), "text", false, true, "text"),
+        (built_in("pg_node_tree", "pg_node_tree"), "text", false, true, "text"),
+        (SourceType { kind: 'c', ..built_in("pg_class", "pg_class") }, "text", false, true, "text"),
+        (user_type("mood", 'e'), "here.mood", true, false, "text"),
+        (array_of(user_type("mood", 'e')), "here.mood[]", false, false, "text"),
+        (user_type("pair", 'c'), "here.pair", false, false, "text"),
+        (user_type("span", 'r'), "here.span", false, false, "text"),
+        (vector.clone(), "here.vector(3)", false, false, "text"),
+        (array_of(vector), "here.vector(3)[]", false, false, "text"),
+        (domain_over(numeric()), "here.mark", true, false, "numeric(10,2)"),
+        (domain_over(built_in("int4", "integer")), "integer", true, false, "integer"),
+        (array_of(domain_over(numeric())), "here.mark[]", false, false, "numeric(10,2)[]"),
+        (domain_over(user_type("mood", 'e')), "here.mood", true, false, "text"),
+        (domain_over(built_in("regproc", "regproc")), "text", false, true, "text"),
+        (user_type("mood", 'c'), "text", false, true, "text"),
+    ];
+    for (source, with_everything, binary, as_text, with_nothing) in cases {
+        let mapped = map_type(&source, &everything_here);
+        assert_eq!(
+            (mapped.sql_type.as_str(), mapped.binary, mapped.as_text),
+            (with_everything, binary, as_text),
+            "{}",
+            source.formatted
+        );
+        assert_eq!(map_type(&source, &nothing_here).sql_type, with_nothing, "{}", source.formatted);
+    }
+}
+
+#[test]
+fn a_built_in_type_that_is_newer_than_this_server_becomes_text() {
+    let mapped = map_type(&built_in("oid8", "oid8"), &|_, _| None);
+    assert_eq!((mapped.sql_type.as_str(), mapped.binary, mapped.as_text), ("text", false, true));
+}
+
+#[test]
+fn one_column_without_a_binary_form_turns_the_stream_to_text_but_a_copy_may_still_cast_it() {
+    let mut table = account_move();
+    table.columns.push(column(3, "relation", built_in("regclass", "regclass")));
+    let shape = shape_of(&table);
+    assert!(!shape.binary_stream && shape.copy_binary);
+
+    table.columns[2].data_type = user_type("pair", 'c');
+    let shape = MirrorShape::of(&table, &everything_here).expect("it can be mirrored");
+    assert!(!shape.binary_stream && !shape.copy_binary);
+}
+
+#[test]
+fn bytes_mean_equality_for_just_those_types() {
+    for name in [
+        "int2",
+        "int4",
+        "int8",
+        "oid",
+        "bool",
+        "uuid",
+        "date",
+        "timestamp",
+        "timestamptz",
+        "time",
+        "bytea",
+        "char",
+    ] {
+        assert!(bytes_mean_equality(&built_in(name, name), None), "{name}");
+    }
+    for name in ["numeric", "float4", "float8", "interval", "bpchar", "timetz", "jsonb", "inet", "int4range"]
+    {
+        assert!(!bytes_mean_equality(&built_in(name, name), None), "{name}");
+    }
+    for name in ["text", "varchar", "name"] {
+        assert!(bytes_mean_equality(&built_in(name, name), Some(true)), "{name}");
+        assert!(!bytes_mean_equality(&built_in(name, name), Some(false)), "{name}");
+    }
+    assert!(bytes_mean_equality(&user_type("mood", 'e'), None));
+    assert!(!bytes_mean_equality(&user_type("citext", 'b'), Some(true)));
+    assert!(!bytes_mean_equality(&array_of(built_in("int4", "integer")), None));
+    assert!(bytes_mean_equality(&domain_over(built_in("int4", "integer")), None));
+    assert!(!bytes_mean_equality(&domain_over(built_in("numeric", "numeric")), None));
+}
+
+#[test]
+fn one_loose_column_makes_the_whole_key_loose() {
+    let mut table = account_move();
+    table.columns.push(column(3, "amount", built_in("numeric", "numeric")));
+    assert!(shape_of(&table).key_bytes_mean_equality);
+    table.primary_key.push("amount".into());
+    assert!(!shape_of(&table).key_bytes_mean_equality);
+}
+
+#[test]
+fn the_key_is_what_identifies_rows_in_the_stream() {
+    // (replica identity, primary key, identity index, key here, identity)
+    type Case =
+        (char, &'static [&'static str], &'static [&'static str], &'static [&'static str], RowIdentity);
+    let cases: [Case; 8] = [
+        ('d', &["id"], &[], &["id"], RowIdentity::Key),
+        ('d', &[], &[], &[], RowIdentity::InsertsOnly),
+        ('i', &["id"], &["name"], &["name"], RowIdentity::Key),
+        ('i', &[], &["name", "id"], &["name", "id"], RowIdentity::Key),
+        ('f', &["id"], &[], &["id"], RowIdentity::Key),
+        ('f', &[], &[], &[], RowIdentity::WholeRow),
+        ('n', &["id"], &[], &["id"], RowIdentity::InsertsOnly),
+        ('d', &["id", "unpublished"], &[], &[], RowIdentity::InsertsOnly),
+    ];
+    for (replica_identity, primary, index, key, identity) in cases {
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let table = SourceTable {
+            replica_identity,
+            primary_key: owned(primary),
+            identity_key: owned(index),
+            left_out: vec![LeftOut { column: "unpublished".into(), why: WhyLeftOut::ColumnList }],
+            ..account_move()
+        };
+        let shape = shape_of(&table);
+        assert_eq!(
+            (shape.key, shape.identity),
+            (owned(key), identity),
+            "{replica_identity} {primary:?} {index:?}"
+        );
+        assert_eq!(shape.note.is_some(), identity == RowIdentity::InsertsOnly);
+    }
+}
+
+#[test]
+fn the_note_on_a_table_without_an_identity_is_a_statement_to_run() {
+    let keyless = SourceTable { primary_key: Vec::new(), ..account_move() };
+    let note = shape_of(&keyless).note.expect("there is one");
+    assert!(note.contains("ALTER TABLE \"public\".\"account_move\" ADD PRIMARY KEY"), "{note}");
+    assert!(note.contains("ALTER TABLE \"public\".\"account_move\" REPLICA IDENTITY FULL;"), "{note}");
+    let nothing = SourceTable { replica_identity: 'n', ..account_move() };
+    let note = shape_of(&nothing).note.expect("there is one");
+    assert!(note.contains("ALTER TABLE \"public\".\"account_move\" REPLICA IDENTITY DEFAULT;"), "{note}");
+}
+
+#[test]
+fn excluding_a_key_column_by_configuration_is_refused() {
+    let mut table = account_move();
+    table.columns.remove(0);
+    table.left_out.push(LeftOut { column: "id".into(), why: WhyLeftOut::Configuration });
+    let error = MirrorShape::of(&table, &nothing_here).expect_err("its rows could not be told apart");
+    assert!(matches!(&error, ShapeError::KeyExcluded { column, .. } if column == "id"), "{error}");
+}
+
+#[test]
+fn a_table_outside_public_carries_its_schema_in_its_name() {
+    let table = SourceTable { schema: "sales".into(), ..account_move() };
+    assert_eq!(shape_of(&table).name, "sales__account_move");
+}
+
+#[test]
+fn names_that_cant_be_had_are_refused_with_a_hint() {
+    let view = SourceTable { name: "v_invoice_summary".into(), ..account_move() };
+    let long = SourceTable { schema: "s".repeat(40), name: "t".repeat(40), ..account_move() };
+    let empty = SourceTable { columns: Vec::new(), primary_key: Vec::new(), ..account_move() };
+    for table in [view, long, empty] {
+        let error = MirrorShape::of(&table, &nothing_here).expect_err("refused");
+        assert!(error.hint().ends_with('.'), "{error}");
+    }
+}
+
+#[test]
+fn of_two_tables_with_one_name_here_the_second_is_refused() {
+    let tables = [
+        SourceTable { name: "sales__account_move".into(), ..account_move() },
+        SourceTable { schema: "sales".into(), ..account_move() },
+        account_move(),
+    ];
+    let shapes = MirrorShape::of_all(&tables, &nothing_here);
+    assert!(shapes[0].is_ok() && shapes[2].is_ok());
+    assert!(
+        matches!(&shapes[1], Err(ShapeError::SameName { other, .. }) if other == "public.sales__account_move")
+    );
+}
+
+/// A table as `create_statements` would have made it.
+fn made(shape: &MirrorShape) -> TableHere {
+    TableHere {
+        columns: shape
+            .columns
+            .iter()
+            .map(|column| ColumnHere {
+                name: column.name.clone(),
+                sql_type: column.sql_type.clone(),
+                not_null: column.in_key,
+            })
+            .collect(),
+        key: (!shape.key.is_empty())
+            .then(|| KeyHere { constraint: "account_move_pkey".into(), columns: shape.key.clone() }),
+    }
+}
+
+#[test]
+fn a_table_that_is_as_wanted_needs_no_statement() {
+    let shape = shape_of(&account_move());
+    assert_eq!(difference(&made(&shape), &shape), Vec::<String>::new());
+}
+
+#[test]
+fn columns_are_added_dropped_and_retyped() {
+    let mut table = account_move();
+    table.columns.push(column(3, "ref", built_in("varchar", "character varying(10)")));
+    table.columns.push(column(4, "note", built_in("text", "text")));
+    table.columns.push(column(5, "old", built_in("text", "text")));
+    let here = made(&shape_of(&table));
+    table.columns[2].data_type = built_in("varchar", "character varying");
+    table.columns[3].data_type = built_in("jsonb", "jsonb");
+    table.columns[4] = column(6, "new", built_in("bool", "boolean"));
+    let alter = "ALTER TABLE \"odoo_mirror\".\"account_move\"";
+    assert_eq!(
+        difference(&here, &shape_of(&table)),
+        [
+            format!("{alter} DROP COLUMN \"old\""),
+            format!(
+                "{alter} ALTER COLUMN \"ref\" TYPE character varying USING \"ref\"::text::character varying"
+            ),
+            format!("{alter} DROP COLUMN \"note\""),
+            format!("{alter} ADD COLUMN \"note\" jsonb"),
+            format!("{alter} ADD COLUMN \"new\" boolean"),
+        ]
+    );
+}
+
+#[test]
+fn another_key_empties_the_table_first() {
+    let mut table = account_move();
+    let here = made(&shape_of(&table));
+    table.primary_key = vec!["name".into()];
+    let alter = "ALTER TABLE \"odoo_mirror\".\"account_move\"";
+    assert_eq!(
+        difference(&here, &shape_of(&table)),
+        [
+            "DELETE FROM \"odoo_mirror\".\"account_move\"".to_owned(),
+            format!("{alter} DROP CONSTRAINT \"account_move_pkey\""),
+            format!("{alter} ALTER COLUMN \"id\" DROP NOT NULL"),
+            format!("{alter} ADD PRIMARY KEY (\"name\")"),
+        ]
+    );
+}
+
+proptest! {
+    #[test]
+    fn what_is_kept_as_json_comes_back_the_same(estimated_rows in any::<i64>(), name in ".*") {
+        let mut table = account_move();
+        table.estimated_rows = estimated_rows;
+        table.columns[1].name = name;
+        table.columns[1].data_type = array_of(domain_over(built_in("numeric", "numeric")));
+        table.left_out.push(LeftOut { column: "secret".into(), why: WhyLeftOut::ColumnList });
+        let shape = shape_of(&table);
+        prop_assert_eq!(&serde_json::from_str::<SourceTable>(&serde_json::to_string(&table)?)?, &table);
+        prop_assert_eq!(&serde_json::from_str::<MirrorShape>(&serde_json::to_string(&shape)?)?, &shape);
+    }
+}
