@@ -415,7 +415,7 @@ impl<'a> Following<'a> {
         if !new && !gone {
             return Ok(());
         }
-        let inspection = mirror::inspect(self.network, self.settings, &self.known_and_sound())?;
+        let inspection = mirror::inspect(self.network, self.settings, &self.known_and_sound(), true)?;
         transaction::transaction(|| mirror::adopt(&inspection, &self.tables))?;
         self.tables = transaction::transaction(registry::tables)?;
         self.near = inspection.near;

@@ -28,11 +28,8 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     }
     board::set_state(State::Connecting, "connecting to the source");
     let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
-    let inspection = inspect(&mut network, settings, &known)?;
+    let inspection = inspect(&mut network, settings, &known, false)?;
     board::write(|board| board.source_version = inspection.identity.server_version_num);
-    if let Some(failure) = check::first_failure(&inspection.checks) {
-        return Err(failure);
-    }
     let progress = match progress {
         Some(progress) => go_on(&inspection, settings, progress)?,
         None => begin(&mut network, &inspection, settings)?,
@@ -48,13 +45,20 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     follow::follow(&mut network, settings, &inspection, progress)
 }
 
-pub fn inspect(network: &mut Network, settings: &Settings, known: &[Table]) -> Result<Inspection, Error> {
+/// Looks at the source; `streaming`: our own stream runs meanwhile.
+pub fn inspect(
+    network: &mut Network,
+    settings: &Settings,
+    known: &[Table],
+    streaming: bool,
+) -> Result<Inspection, Error> {
     network.ask(Request::Inspect(InspectRequest {
         publication: settings.publication.clone(),
         slot: settings.slot.clone(),
         excluded: guc::excluded_columns(),
         known: known.iter().map(|table| table.source.oid).collect(),
         rows_per_range: i64::from(guc::COPY_RANGE_ROWS.get()),
+        streaming,
     }));
     loop {
         if let Some(Event::Inspected(inspection)) = network.next(PATIENCE)? {

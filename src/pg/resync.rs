@@ -30,7 +30,7 @@ pub(super) fn take_jobs(following: &mut Following<'_>) -> Result<(), Error> {
 }
 
 fn begin(following: &mut Following<'_>, id: &str, name: &str) -> Result<(), Error> {
-    let inspection = mirror::inspect(following.network, following.settings, &following.tables)?;
+    let inspection = mirror::inspect(following.network, following.settings, &following.tables, true)?;
     transaction::transaction(|| {
         let chosen = |table: &&Table| name == "*" || table.name == name;
         for table in following.tables.iter().filter(chosen) {

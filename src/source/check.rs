@@ -49,6 +49,11 @@ impl Check {
         Check { transient: true, ..self }
     }
 
+    /// The error of a failed check that stops the whole mirror.
+    pub fn stops_all(&self) -> Option<Error> {
+        if self.stops == Stops::Mirror { self.failure() } else { None }
+    }
+
     /// The error of a check that isn't ok; None for one that is, or that stops nothing.
     pub fn failure(&self) -> Option<Error> {
         if self.ok || self.stops == Stops::Nothing {
@@ -65,5 +70,5 @@ impl Check {
 
 /// The first failure that stops the whole mirror. Those of single tables stop only these.
 pub fn first_failure(checks: &[Check]) -> Option<Error> {
-    checks.iter().filter(|check| check.stops == Stops::Mirror).find_map(Check::failure)
+    checks.iter().find_map(Check::stops_all)
 }

@@ -19,6 +19,8 @@ pub struct InspectRequest {
     /// Tables that need no ranges: they are mirrored already.
     pub known: Vec<u32>,
     pub rows_per_range: i64,
+    /// Our own stream holds the slot.
+    pub streaming: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,10 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
     let identity = identity::identify(&client).await?;
     let tables = catalog::published_tables(&client, &request.publication, &request.excluded).await?;
     let checks = prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
+    let stops = |check: &&Check| !(request.streaming && check.name == prepare::SLOT_IS_FREE);
+    if let Some(failure) = checks.iter().filter(stops).find_map(Check::stops_all) {
+        return Err(failure);
+    }
     let slot = slot::slot(&client, &request.slot).await?;
     let mut found = Vec::with_capacity(tables.len());
     for table in tables {

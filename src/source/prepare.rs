@@ -244,13 +244,15 @@ fn views_are_complete(publication: &str, lists: &Lists) -> Check {
     .stopping(Stops::Nothing)
 }
 
+/// The check that our own stream fails while it runs.
+pub const SLOT_IS_FREE: &str = "slot is free";
+
 async fn slot_checks(client: &Client, identity: &SourceIdentity, name: &str) -> Result<Vec<Check>, Error> {
     let quoted = quote_identifier(name);
     let Some(state) = slot(client, name).await? else {
         return Ok(vec![room_for_a_slot(client, identity).await?]);
     };
     const OURS: &str = "slot is ours";
-    const FREE: &str = "slot is free";
     let drop = || {
         let literal = crate::mirror::quote::quote_literal(name);
         format!("Choose another slot name, or drop that one: SELECT pg_drop_replication_slot({literal});")
@@ -269,9 +271,9 @@ async fn slot_checks(client: &Client, identity: &SourceIdentity, name: &str) -> 
         (None, _) => Check::failed(OURS, format!("slot {quoted} is a physical one"), drop()),
     };
     let free = match state.active_pid {
-        None => Check::passed(FREE, format!("nobody reads slot {quoted}")),
+        None => Check::passed(SLOT_IS_FREE, format!("nobody reads slot {quoted}")),
         Some(pid) => Check::failed(
-            FREE,
+            SLOT_IS_FREE,
             format!("slot {quoted} is being read by process {pid} of the source"),
             format!("If it isn't this mirror's own, choose another slot name, or end it: SELECT pg_terminate_backend({pid});"),
         )
