@@ -122,7 +122,10 @@ mod tests {
     fn each_loss_is_told_from_the_others() {
         let refusal = |found: &Found| check(&remembered(), found).unwrap_err();
         assert_eq!(refusal(&Found { system_identifier: "8".into(), ..found() }), Refusal::OtherServer);
-        assert_eq!(refusal(&Found { database: "o2".into(), ..found() }), Refusal::OtherDatabase("odoo".into()));
+        assert_eq!(
+            refusal(&Found { database: "o2".into(), ..found() }),
+            Refusal::OtherDatabase("odoo".into())
+        );
         assert_eq!(refusal(&Found { slot: None, ..found() }), Refusal::SlotGone);
         assert_eq!(refusal(&with_slot(|slot| slot.lost = true)), Refusal::SlotLost);
         assert_eq!(refusal(&with_slot(|slot| slot.plugin = "wal2json".into())), Refusal::NotOurSlot);

@@ -61,7 +61,9 @@ mod odoo_mirror_internal {
                 counts.skipped as i64,
                 counts.filtered as i64,
                 counts.missing as i64,
-                (table.last_change != 0).then(|| TimestampWithTimeZone::try_from(table.last_change).ok()).flatten(),
+                (table.last_change != 0)
+                    .then(|| TimestampWithTimeZone::try_from(table.last_change).ok())
+                    .flatten(),
             )
         }))
     }
@@ -119,7 +121,7 @@ mod odoo_mirror_internal {
             refuse(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 "odoo_mirror has no worker, which would give up the slot",
-                "Add odoo_mirror to shared_preload_libraries and restart; or drop the slot on the source: SELECT pg_drop_replication_slot('odoo_mirror')."
+                "Add odoo_mirror to shared_preload_libraries and restart; or drop the slot on the source: SELECT pg_drop_replication_slot('odoo_mirror').",
             );
         }
         board::write(|board| board.uninstall = 1);
@@ -149,7 +151,7 @@ mod odoo_mirror_internal {
                     refuse(
                         PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
                         "the slot is still there: the worker did not answer within a minute",
-                        "SELECT odoo_mirror.status() tells what it is doing."
+                        "SELECT odoo_mirror.status() tells what it is doing.",
                     );
                 }
                 _ => {}
@@ -164,13 +166,17 @@ mod odoo_mirror_internal {
             refuse(
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 "odoo_mirror is not preloaded, so it has no worker",
-                "Add odoo_mirror to shared_preload_libraries (postgresql.conf, or -c on the server's command line) and restart the server."
+                "Add odoo_mirror to shared_preload_libraries (postgresql.conf, or -c on the server's command line) and restart the server.",
             );
         }
     }
 }
 
-fn refuse(code: PgSqlErrorCode, message: impl Into<std::borrow::Cow<'static, str>>, hint: impl Into<String>) -> ! {
+fn refuse(
+    code: PgSqlErrorCode,
+    message: impl Into<std::borrow::Cow<'static, str>>,
+    hint: impl Into<String>,
+) -> ! {
     let report = pgrx::pg_sys::panic::ErrorReport::new(code, message, "odoo_mirror");
     report.set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("reporting an error leaves the function")
@@ -260,4 +266,3 @@ fn time(micros: i64) -> String {
         rest % 60
     )
 }
-

@@ -14,7 +14,7 @@ pub static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
 pub static PASSFILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static PASSWORD_ENV: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
-    c"access_token, signup_token, signup_type, signup_expiration, oauth_access_token, password, totp_secret",
+    c"access_token, signup_token, oauth_access_token, password, new_password, totp_secret",
 ));
 
 /// Defines all settings; called once, from the server's start.

@@ -30,9 +30,10 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
     board::write(|board| board.source_version = inspection.identity.server_version_num);
-    let progress = match progress {
-        Some(progress) => go_on(&inspection, settings, progress)?,
-        None => begin(&mut network, &inspection, settings)?,
+    // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
+    let (progress, known) = match progress {
+        Some(progress) => (go_on(&inspection, settings, progress)?, known),
+        None => (begin(&mut network, &inspection, settings)?, Vec::new()),
     };
     transaction::transaction(|| adopt(&inspection, &known))?;
     if !progress.streaming {
@@ -116,13 +117,8 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
     transaction::transaction(|| {
         // A position from an earlier slot would lie about this one.
         origin::drop();
+        registry::forget_tables()?;
         registry::begin_progress(&progress)
-    })?;
-    transaction::transaction(|| {
-        for table in registry::tables()? {
-            registry::copy_all_again(&table.name, "copied again for a new slot")?;
-        }
-        Ok(())
     })?;
     Ok(progress)
 }
@@ -133,7 +129,8 @@ fn go_on(inspection: &Inspection, settings: &Settings, progress: Progress) -> Re
         return Err(Error::gate(format!("the mirror stands on slot \"{}\", not on \"{}\"", progress.slot, settings.slot))
             .hint("Call odoo_mirror.configure() with the slot that it had, or odoo_mirror.resync() to begin anew with this one."));
     }
-    let applied = transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
+    let applied =
+        transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
     let found = gate::Found {
         system_identifier: inspection.system_identifier.clone(),
         database: inspection.identity.database.clone(),
@@ -185,9 +182,13 @@ pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
     let shapes = MirrorShape::of_all(&sources, &|schema, name| registry::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
-        let known = known.iter().find(|table| table.source.schema == source.schema && table.source.name == source.name);
+        let known = known
+            .iter()
+            .find(|table| table.source.schema == source.schema && table.source.name == source.name);
         let failure = inspection.checks.iter().find_map(|check| match &check.stops {
-            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => check.failure(),
+            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => {
+                check.failure()
+            }
             _ => None,
         });
         match (shape, failure, known) {
@@ -207,7 +208,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
         }
     }
     for table in known {
-        let published = sources.iter().any(|source| source.schema == table.source.schema && source.name == table.source.name);
+        let published = sources
+            .iter()
+            .any(|source| source.schema == table.source.schema && source.name == table.source.name);
         if !published && table.state != "failed" {
             let hint = format!(
                 "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
@@ -232,7 +235,8 @@ const UNSUITABLE: &str = "can't be mirrored: ";
 fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
     let name = crate::mirror::shape::mirror_name(&source.schema, &source.name);
     let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
-    let shape = serde_json::to_string(&MirrorShape::unfit(&name)).map_err(|_| Error::stop("a table can't be noted"))?;
+    let shape = serde_json::to_string(&MirrorShape::unfit(&name))
+        .map_err(|_| Error::stop("a table can't be noted"))?;
     super::sql::run(
         "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, reason, hint) \
          VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'failed', $7, $8) \

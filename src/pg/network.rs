@@ -15,7 +15,8 @@ pub struct Network {
 
 impl Network {
     pub fn start(connector: Connector) -> Result<Network, Error> {
-        let failed = |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
+        let failed =
+            |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
         let (link, remote) = link::pair().map_err(failed)?;
         spawn(connector, remote).map_err(failed)?;
         Ok(Network { link })

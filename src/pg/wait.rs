@@ -16,7 +16,8 @@ pub fn wait(fd: Option<BorrowedFd<'_>>, timeout: Duration) {
     let millis = timeout.as_millis().clamp(1, 3_600_000) as std::ffi::c_long;
     // SAFETY: MyLatch is this process's own and set up; the descriptor lives as long as the borrow.
     unsafe {
-        let woken = pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, socket, millis, pg_sys::PG_WAIT_EXTENSION);
+        let woken =
+            pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, socket, millis, pg_sys::PG_WAIT_EXTENSION);
         if woken & pg_sys::WL_LATCH_SET as i32 != 0 {
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }

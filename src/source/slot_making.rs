@@ -20,7 +20,8 @@ pub async fn create(connector: &Connector, name: &str, outbox: &Outbox) -> Resul
         return adopt(name, &found);
     }
     let mut session = connector.replication().await?;
-    let command = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", quote_identifier(name));
+    let command =
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", quote_identifier(name));
     let pid = session.backend_pid();
     let mut making = std::pin::pin!(session.query(&command));
     let mut look = interval(Duration::from_secs(1));

@@ -80,7 +80,8 @@ impl Applier {
             .targets
             .get(&part.table.source_oid)
             .is_some_and(|target| target.fits(&part.table, &part.layout, relation.0));
-        let needs_target = part.steps.iter().any(|step| !matches!(step, Step::Misfit(_) | Step::CopyAgain { .. }));
+        let needs_target =
+            part.steps.iter().any(|step| !matches!(step, Step::Misfit(_) | Step::CopyAgain { .. }));
         if !fits && needs_target {
             let target = Target::open(&part.table, &part.layout, relation.0)?;
             self.targets.insert(part.table.source_oid, target);
@@ -334,9 +335,7 @@ impl Spi {
     /// Runs a kept plan; returns how many rows it touched.
     fn execute(&self, plan: pg_sys::SPIPlanPtr, values: &mut [pg_sys::Datum]) -> Result<u64, Error> {
         // SAFETY: the values fit the plan's parameters and none is NULL.
-        let code = unsafe {
-            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0)
-        };
+        let code = unsafe { pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0) };
         if code < 0 {
             return Err(Error::stop(format!("SPI_execute_plan failed: {code}")));
         }
