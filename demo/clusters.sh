@@ -14,15 +14,17 @@ DEMO_MARK=$DEMO_DIR/made-by-odoo_mirror-demo
 
 # Where a program of the demo's server is. DEMO_PG_CONFIG names another server, which must have odoo_mirror installed.
 pg_program() {
-  local config=${DEMO_PG_CONFIG:-}
-  [ -n "$config" ] || config=$(. "$DEMO_HOME/../scripts/env.sh" && pg_config_of "$DEMO_MAJOR")
-  printf '%s/%s\n' "$("$config" --bindir)" "$1"
+  local config=${DEMO_PG_CONFIG:-} directory
+  [ -n "$config" ] || config=$(. "$DEMO_HOME/../scripts/env.sh" && pg_config_of "$DEMO_MAJOR") || return 1
+  directory=$("$config" --bindir) || return 1
+  printf '%s/%s\n' "$directory" "$1"
 }
 
 # Runs a program of the server as the user who owns the clusters, from a directory that this user may enter.
 as_server() {
   local program
-  program=$(pg_program "$1") && shift
+  program=$(pg_program "$1") || return 1
+  shift
   if [ "$(id -u)" = 0 ]; then
     (cd "$DEMO_DIR" && runuser -u postgres -- "$program" "$@")
   else
