@@ -1,5 +1,7 @@
 //! The mirror as it would be: batches applied by what each step and action is documented to mean.
 
+use std::collections::BTreeSet;
+
 use odoo_mirror::mirror::batch::{Action, Arena, Batch, Change, Span, Step, TableBatch, Truncated};
 use odoo_mirror::mirror::stream_table::Standing;
 use odoo_mirror::wire::Tuple;
@@ -95,6 +97,10 @@ impl Work<'_> {
 
     /// Deletes first, then inserts, replacements, updates; no key twice.
     fn folded(&mut self, changes: &[Change]) {
+        if !self.kind.key.is_empty() {
+            let keys: BTreeSet<Key> = changes.iter().map(|change| self.key(change.key)).collect();
+            assert_eq!(keys.len(), changes.len(), "{}: a key twice in one step", self.kind.name);
+        }
         let with = |wanted: fn(&Action) -> bool| changes.iter().filter(move |change| wanted(&change.action));
         for change in with(|action| *action == Action::Delete) {
             let key = self.key(change.key);

@@ -36,6 +36,7 @@ pub const KINDS: &[Kind] = &[
         identity: Default,
     },
     Kind { name: "code", columns: &["code", "big", "value"], key: &["code"], folds: true, identity: Default },
+    Kind { name: "whole", columns: &["value", "big", "code"], key: &["code"], folds: true, identity: Full },
     Kind {
         name: "number",
         columns: &["number", "value", "big"],
