@@ -32,7 +32,7 @@ COMMENT ON FUNCTION odoo_mirror.configure IS
 CREATE FUNCTION odoo_mirror.start() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
-    PERFORM odoo_mirror_internal.require_preload();
+    PERFORM odoo_mirror_internal.require_worker();
     UPDATE odoo_mirror_internal.settings
     SET wanted = 'running', started_in = odoo_mirror_internal.this_destination();
     IF NOT FOUND THEN
