@@ -5,7 +5,9 @@
 mod harness;
 
 mod harness_itself;
+mod installing;
 mod mirror_ddl;
 mod source_catalog;
 mod source_checks;
 mod source_cuts;
+mod smoke;
