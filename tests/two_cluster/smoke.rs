@@ -34,7 +34,10 @@ fn a_mirror_is_installed_copies_streams_stops_goes_on_and_goes() {
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
     pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.res_partner WHERE name LIKE 'partner %'"), "500");
+    assert_eq!(
+        pair.mirror_value("SELECT count(*) FROM odoo_mirror.res_partner WHERE name LIKE 'partner %'"),
+        "500"
+    );
 
     streams_each_operation(&pair);
     tells(&pair);
@@ -45,7 +48,9 @@ fn a_mirror_is_installed_copies_streams_stops_goes_on_and_goes() {
 
 fn streams_each_operation(pair: &Pair) {
     pair.on_source("INSERT INTO res_partner (name, mood) VALUES ('new', 'happy'), ('other', NULL)");
-    pair.on_source("UPDATE res_partner SET name = upper(name), rate = 'Infinity' WHERE id % 10 = 0 AND name <> ''");
+    pair.on_source(
+        "UPDATE res_partner SET name = upper(name), rate = 'Infinity' WHERE id % 10 = 0 AND name <> ''",
+    );
     pair.on_source("UPDATE account_move SET amount = amount + 1");
     pair.on_source("UPDATE account_move SET id = id + 1000 WHERE id < 20");
     pair.on_source("DELETE FROM project_task_user_rel WHERE task_id < 10");
@@ -61,7 +66,10 @@ fn streams_each_operation(pair: &Pair) {
 fn tells(pair: &Pair) {
     let status = pair.wait_state("streaming");
     assert_eq!(status["tables"]["ready"], 4, "{status:#}");
-    assert_eq!(status["versions"]["server"].as_str(), Some(pair.mirror_value("SHOW server_version").as_str()));
+    assert_eq!(
+        status["versions"]["server"].as_str(),
+        Some(pair.mirror_value("SHOW server_version").as_str())
+    );
     assert!(status["last_error"].is_null(), "{status:#}");
     eventually("lag is 0 once caught up", LIMIT, || {
         let lag = "SELECT seconds = 0 AND bytes = 0 AND applied_lsn >= source_lsn FROM odoo_mirror.lag()";

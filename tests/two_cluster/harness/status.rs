@@ -18,14 +18,24 @@ impl Cluster {
 
     /// Waits until status() has what is asked for; the whole document.
     #[track_caller]
-    pub fn wait_status(&self, what: &str, mut has: impl FnMut(&Value) -> bool) -> Value {
-        let deadline = std::time::Instant::now() + LIMIT;
+    pub fn wait_status(&self, what: &str, has: impl FnMut(&Value) -> bool) -> Value {
+        self.wait_status_within(LIMIT, what, has)
+    }
+
+    #[track_caller]
+    pub fn wait_status_within(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut has: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        let deadline = std::time::Instant::now() + limit;
         loop {
             let status = self.mirror_status(MIRROR);
             if has(&status) {
                 return status;
             }
-            assert!(std::time::Instant::now() < deadline, "not within {LIMIT:?}: {what}\nstatus: {status:#}");
+            assert!(std::time::Instant::now() < deadline, "not within {limit:?}: {what}\nstatus: {status:#}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -65,8 +75,9 @@ impl Pair {
     /// The sum of a metric over its labels, those that contain `labels` (JSON).
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
-        let query =
-            format!("SELECT sum(value) FROM odoo_mirror.metrics() WHERE name = '{name}' AND labels @> '{labels}'");
+        let query = format!(
+            "SELECT sum(value) FROM odoo_mirror.metrics() WHERE name = '{name}' AND labels @> '{labels}'"
+        );
         self.mirror_value(&query).parse().unwrap_or_else(|_| panic!("no metric {name} {labels}"))
     }
 }
