@@ -19,6 +19,7 @@ fn mirroring() -> Pair {
 /// Beside the copy the original goes on, on the same session.
 #[track_caller]
 fn assert_original_undisturbed(pair: &Pair, copy: &Cluster) {
+    pair.caught_up();
     let reader = pair.source_value("SELECT active_pid FROM pg_replication_slots");
     pair.on_source("INSERT INTO t (x) VALUES ('more')");
     pair.assert_all_equal();

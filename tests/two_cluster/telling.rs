@@ -249,7 +249,7 @@ fn a_table_that_fails_is_told_with_its_reason_and_the_others_go_on() {
     assert!(status["failed_tables"]["u"].as_str().is_some_and(|told| told == reason), "{status:#}");
     pair.on_mirror("ALTER TABLE odoo_mirror.u DROP CONSTRAINT u_x_check");
     pair.on_mirror("SELECT odoo_mirror.resync('u')");
-    pair.wait_ready(LIMIT);
+    pair.wait_table("u", "ready");
     pair.assert_all_equal();
 }
 

@@ -94,10 +94,10 @@ pub fn survives(pair: &Pair, what: &str, terrible: impl FnOnce()) {
     let flowing = |more: i64, from: i64| {
         eventually(&format!("{what}: rows flow"), RECOVERY, || shown(pair).filter(|rows| *rows > from + more))
     };
-    let before = flowing(20, shown(pair).unwrap_or(0));
+    flowing(20, shown(pair).unwrap_or(0));
     terrible();
+    // A crash may take the last commits back, as of any asynchronous commit; they come again.
     let after = eventually(&format!("{what}: the mirror answers"), RECOVERY, || shown(pair));
-    assert!(after >= before, "{what}: {after} rows after {before}");
     flowing(20, after);
     traffic.end();
     pair.caught_up_within(RECOVERY);
