@@ -10,6 +10,7 @@ mod dying;
 mod harness_itself;
 mod installing;
 mod living;
+mod losing;
 mod mirror_ddl;
 mod preparing;
 mod secrets;
