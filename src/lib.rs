@@ -31,6 +31,10 @@ pub mod pg_test {
     pub fn setup(_options: Vec<&str>) {}
 
     pub fn postgresql_conf_options() -> Vec<&'static str> {
-        vec!["shared_preload_libraries = 'odoo_mirror'", "wal_level = logical", "odoo_mirror.database = 'pgrx_tests'"]
+        vec![
+            "shared_preload_libraries = 'odoo_mirror'",
+            "wal_level = logical",
+            "odoo_mirror.database = 'pgrx_tests'",
+        ]
     }
 }

@@ -139,6 +139,11 @@ impl Assembler {
         batch
     }
 
+    /// Counts the bytes that messages came in.
+    pub fn count_bytes(&mut self, bytes: usize) {
+        self.batch.received_bytes += bytes as u64;
+    }
+
     pub fn feed(&mut self, message: Message<'_>) -> Result<Fed, StreamError> {
         match message {
             Message::Begin { final_lsn, commit_time, xid } => {

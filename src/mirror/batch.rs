@@ -97,14 +97,22 @@ pub enum Step {
     /// Changes to different keys: their order does not matter.
     Folded(Vec<Change>),
     /// A changed key whose row is only partly known here: the rest stays as it is under the old key.
-    Rekey { old: Span, row: Span },
+    Rekey {
+        old: Span,
+        row: Span,
+    },
     /// A row of a table without a key, found by all of its columns; no new row: it was deleted.
-    Whole { old: Span, new: Option<Span> },
+    Whole {
+        old: Span,
+        new: Option<Span>,
+    },
     Truncate(Truncated),
     /// From here on the table's events don't fit the mirror: it fails, for this reason.
     Misfit(String),
     /// This range holds a row that can't be completed from the stream: it must be copied again.
-    CopyAgain { range: usize },
+    CopyAgain {
+        range: usize,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

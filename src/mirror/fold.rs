@@ -115,9 +115,11 @@ impl OpenTable {
         let known = self.find(arena, old).map(|change| *change);
         let row = match known {
             _ if !row.has_unchanged() => arena.keep(row),
-            Some(Change { row: before, action: Action::Insert | Action::Replace | Action::Update { .. }, .. }) => {
-                merge(arena, before, row)?
-            }
+            Some(Change {
+                row: before,
+                action: Action::Insert | Action::Replace | Action::Update { .. },
+                ..
+            }) => merge(arena, before, row)?,
             _ => arena.keep(row),
         };
         if arena.tuple(row).has_unchanged() {
@@ -192,7 +194,8 @@ impl OpenTable {
         let Some(Step::Folded(changes)) = self.batch.steps.last_mut() else {
             return None;
         };
-        let place = self.index.find(hash, |place| arena.slice(changes[*place as usize].key) == key.bytes())?;
+        let place =
+            self.index.find(hash, |place| arena.slice(changes[*place as usize].key) == key.bytes())?;
         changes.get_mut(*place as usize)
     }
 
@@ -213,9 +216,9 @@ impl OpenTable {
     /// come between two of a kind for one key.
     fn follow(&mut self, arena: &mut Arena, key: &Key, row: Option<Tuple<'_>>, action: Action) {
         let joins = match self.batch.steps.last() {
-            Some(Step::Folded(changes)) => changes
-                .last()
-                .is_none_or(|last| last.action == action && matches!(action, Action::Insert | Action::Delete)),
+            Some(Step::Folded(changes)) => changes.last().is_none_or(|last| {
+                last.action == action && matches!(action, Action::Insert | Action::Delete)
+            }),
             _ => false,
         };
         if !joins {

@@ -88,7 +88,10 @@ impl StreamTable {
                     return Err(format!("column {} changed its type on the source", column.name));
                 }
                 Some(column) if column.type_modifier != streamed.type_modifier => {
-                    return Err(format!("column {} changed its length or precision on the source", column.name));
+                    return Err(format!(
+                        "column {} changed its length or precision on the source",
+                        column.name
+                    ));
                 }
                 Some(column) => columns.push(Some(column.name.clone())),
             }

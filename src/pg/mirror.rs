@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::board::{self, State};
 use super::network::Network;
 use super::registry::{self, Progress, Settings, Table};
-use super::{copy, follow, guc, origin, secret, transaction};
+use super::{copy, follow, guc, origin, secret, session, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -20,19 +20,21 @@ use crate::wire::Lsn;
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
 pub fn run(settings: &Settings) -> Result<(), Error> {
-    let config = SourceConfig::parse(&settings.source)?;
-    let password = transaction::transaction(|| secret::password(settings, &config))?;
-    let mut network = Network::start(Connector::new(config, password))?;
-    if board::read(|board| board.uninstall == 1).unwrap_or(false) {
-        return uninstall(&mut network, settings);
+    session::set_lock_timeout();
+    let giving_up = board::read(|board| board.uninstall == 1).unwrap_or(false);
+    let started = connector(settings).and_then(Network::start);
+    if giving_up {
+        return uninstall(started, settings);
     }
+    let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
     let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
     board::write(|board| board.source_version = inspection.identity.server_version_num);
-    let progress = match progress {
-        Some(progress) => go_on(&inspection, settings, progress)?,
-        None => begin(&mut network, &inspection, settings)?,
+    // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
+    let (progress, known) = match progress {
+        Some(progress) => (go_on(&inspection, settings, progress)?, known),
+        None => (begin(&mut network, &inspection, settings)?, Vec::new()),
     };
     transaction::transaction(|| adopt(&inspection, &known))?;
     if !progress.streaming {
@@ -43,6 +45,15 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         })?;
     }
     follow::follow(&mut network, settings, &inspection, progress)
+}
+
+/// How to reach the source, with the password from wherever it is kept.
+pub fn connector(settings: &Settings) -> Result<Connector, Error> {
+    let mut config = SourceConfig::parse(&settings.source)?;
+    // Only a superuser's setting says which file of the server is read.
+    config.passfile = guc::text(&guc::PASSFILE);
+    let password = transaction::transaction(|| secret::password(settings))?;
+    Ok(Connector::new(config, password))
 }
 
 /// Looks at the source; `streaming`: our own stream runs meanwhile.
@@ -83,7 +94,14 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
         if extension.is_none() { Ok(None) } else { registry::settings() }
     })?;
     match now {
-        Some(now) if now.running && now.started_here && now.configured_at == settings.configured_at => Ok(()),
+        Some(now)
+            if now.running
+                && now.started_here
+                && now.configured_at == settings.configured_at
+                && now.tuning == settings.tuning =>
+        {
+            Ok(())
+        }
         _ => Err(over()),
     }
 }
@@ -116,13 +134,8 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
     transaction::transaction(|| {
         // A position from an earlier slot would lie about this one.
         origin::drop();
+        registry::forget_tables()?;
         registry::begin_progress(&progress)
-    })?;
-    transaction::transaction(|| {
-        for table in registry::tables()? {
-            registry::copy_all_again(&table.name, "copied again for a new slot")?;
-        }
-        Ok(())
     })?;
     Ok(progress)
 }
@@ -130,10 +143,10 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
 /// A later start: only on what the mirror stands on.
 fn go_on(inspection: &Inspection, settings: &Settings, progress: Progress) -> Result<Progress, Error> {
     if progress.slot != settings.slot {
-        return Err(Error::gate(format!("the mirror stands on slot \"{}\", not on \"{}\"", progress.slot, settings.slot))
-            .hint("Call odoo_mirror.configure() with the slot that it had, or odoo_mirror.resync() to begin anew with this one."));
+        return begin_anew(gate::Refusal::OtherSlot { was: progress.slot, is: settings.slot.clone() });
     }
-    let applied = transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
+    let applied =
+        transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
     let found = gate::Found {
         system_identifier: inspection.system_identifier.clone(),
         database: inspection.identity.database.clone(),
@@ -185,9 +198,13 @@ pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
     let shapes = MirrorShape::of_all(&sources, &|schema, name| registry::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
-        let known = known.iter().find(|table| table.source.schema == source.schema && table.source.name == source.name);
+        let known = known
+            .iter()
+            .find(|table| table.source.schema == source.schema && table.source.name == source.name);
         let failure = inspection.checks.iter().find_map(|check| match &check.stops {
-            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => check.failure(),
+            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => {
+                check.failure()
+            }
             _ => None,
         });
         match (shape, failure, known) {
@@ -207,7 +224,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
         }
     }
     for table in known {
-        let published = sources.iter().any(|source| source.schema == table.source.schema && source.name == table.source.name);
+        let published = sources
+            .iter()
+            .any(|source| source.schema == table.source.schema && source.name == table.source.name);
         if !published && table.state != "failed" {
             let hint = format!(
                 "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
@@ -232,7 +251,8 @@ const UNSUITABLE: &str = "can't be mirrored: ";
 fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
     let name = crate::mirror::shape::mirror_name(&source.schema, &source.name);
     let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
-    let shape = serde_json::to_string(&MirrorShape::unfit(&name)).map_err(|_| Error::stop("a table can't be noted"))?;
+    let shape = serde_json::to_string(&MirrorShape::unfit(&name))
+        .map_err(|_| Error::stop("a table can't be noted"))?;
     super::sql::run(
         "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, reason, hint) \
          VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'failed', $7, $8) \
@@ -267,17 +287,14 @@ pub fn take_in(
 }
 
 /// Gives up slot and origin; the rows stay. For uninstall().
-fn uninstall(network: &mut Network, settings: &Settings) -> Result<(), Error> {
+fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Stopped, "giving up the slot on the source");
-    network.ask(Request::DropSlot { slot: settings.slot.clone() });
-    let result = loop {
-        match network.next(PATIENCE) {
-            Ok(Some(Event::Done)) => break Ok(()),
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
-    let done = result.and_then(|()| {
+    let dropped = network.and_then(|mut network| {
+        network.ask(Request::DropSlot { slot: settings.slot.clone() });
+        while !matches!(network.next(PATIENCE)?, Some(Event::Done)) {}
+        Ok(())
+    });
+    let done = dropped.and_then(|()| {
         transaction::transaction(|| {
             origin::drop();
             registry::end_progress()?;

@@ -15,7 +15,8 @@ pub struct Network {
 
 impl Network {
     pub fn start(connector: Connector) -> Result<Network, Error> {
-        let failed = |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
+        let failed =
+            |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
         let (link, remote) = link::pair().map_err(failed)?;
         spawn(connector, remote).map_err(failed)?;
         Ok(Network { link })
@@ -39,7 +40,7 @@ impl Network {
                 return Ok(Some(event));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || wait::told_to_end() {
                 return Ok(None);
             }
             wait::wait(Some(self.link.wake_fd()), left);

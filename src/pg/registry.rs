@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::board::Counts;
+use super::guc;
 use super::owner::AsOwner;
 use super::sql::{self, Row};
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub running: bool,
     /// start() was called in this very cluster and database.
     pub started_here: bool,
+    /// What the server's settings were when these were read.
+    pub tuning: guc::Tuning,
 }
 
 /// None: configure() was not called yet.
@@ -44,6 +47,7 @@ pub fn settings() -> Result<Option<Settings>, Error> {
         configured_at: text(&row, 5),
         running: text(&row, 6) == "running",
         started_here: text(&row, 7) == "t",
+        tuning: guc::tuning(),
     }))
 }
 
@@ -119,6 +123,15 @@ pub fn set_must_see(xids: &[u64]) -> Result<(), Error> {
 pub fn must_see() -> Result<Vec<u64>, Error> {
     let rows = sql::run("SELECT unnest(must_see) FROM odoo_mirror_internal.progress", &[])?;
     Ok(rows.iter().map(|row| number(row, 0) as u64).collect())
+}
+
+/// For a new beginning: tables that are still published are taken in again, and keep their counters.
+pub fn forget_tables() -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET state = 'failed', reason = $1, hint = NULL",
+        &[Some(super::mirror::NOT_PUBLISHED)],
+    )
+    .map(drop)
 }
 
 /// A copy of the position and of the counters, for what origins and shared memory don't survive.
@@ -253,7 +266,8 @@ pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange])
             sql::run(&statement, &[]).map_err(|error| in_the_way(error, &shape.name))?;
         }
     }
-    let json = |value: Result<String, serde_json::Error>| value.map_err(|_| Error::stop("a table can't be noted"));
+    let json =
+        |value: Result<String, serde_json::Error>| value.map_err(|_| Error::stop("a table can't be noted"));
     let definition = json(serde_json::to_string(source))?;
     let described = json(serde_json::to_string(shape))?;
     sql::run(
@@ -282,7 +296,8 @@ pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange])
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(&shape.name)])?;
     // Rows that are there give way in the same transaction that brings the new ones: readers never miss them.
     let whole = [KeyRange::ALL];
-    for (ordinal, range) in (if rows_there { &whole[..] } else { ranges }).iter().enumerate() {
+    let ranges = if rows_there || ranges.is_empty() { &whole[..] } else { ranges };
+    for (ordinal, range) in ranges.iter().enumerate() {
         let bound = |value: Option<i64>| value.map(|value| value.to_string());
         sql::run(
             "INSERT INTO odoo_mirror_internal.ranges (table_name, ordinal, lo, hi, replace) \
@@ -352,7 +367,8 @@ pub fn copy_again(table: &str, ordinal: i32) -> Result<(), Error> {
         "UPDATE odoo_mirror_internal.ranges SET snapshot = NULL, replace = true WHERE table_name = $1 AND ordinal = $2::int",
         &[Some(table), Some(&ordinal.to_string())],
     )?;
-    sql::run("UPDATE odoo_mirror_internal.tables SET state = 'copying' WHERE name = $1", &[Some(table)]).map(drop)
+    sql::run("UPDATE odoo_mirror_internal.tables SET state = 'copying' WHERE name = $1", &[Some(table)])
+        .map(drop)
 }
 
 /// All ranges again, in one, in place of what is there.

@@ -56,7 +56,9 @@ fn plan(inspection: &Inspection, table: &Table) -> Result<(), Error> {
         .zip(shapes)
         .find(|(source, _)| source.schema == table.source.schema && source.name == table.source.name);
     match found {
-        None => registry::fail(&table.name, mirror::NOT_PUBLISHED, "ALTER PUBLICATION … ADD TABLE on the source."),
+        None => {
+            registry::fail(&table.name, mirror::NOT_PUBLISHED, "ALTER PUBLICATION … ADD TABLE on the source.")
+        }
         Some((_, Err(error))) => registry::fail(&table.name, &error.to_string(), &error.hint()),
         Some((source, Ok(shape))) => mirror::take_in(source, &shape, &[KeyRange::ALL]),
     }

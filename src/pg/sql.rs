@@ -21,9 +21,10 @@ pub fn run(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
         let mut values: Vec<pg_sys::Datum> = parameters
             .iter()
             .map(|value| match value {
-                Some(value) => {
-                    pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(value.as_ptr().cast(), value.len() as i32))
-                }
+                Some(value) => pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
+                    value.as_ptr().cast(),
+                    value.len() as i32,
+                )),
                 None => pg_sys::Datum::from(0usize),
             })
             .collect();

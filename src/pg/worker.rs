@@ -107,7 +107,8 @@ fn look() -> Result<Look, Error> {
         return idle(State::Standby, "this server is a standby; its primary mirrors");
     }
     transaction::transaction(|| {
-        let version = sql::value("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
+        let version =
+            sql::value("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
         let Some(version) = version else {
             return idle(State::NoExtension, "run CREATE EXTENSION odoo_mirror in this database");
         };
