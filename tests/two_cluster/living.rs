@@ -27,8 +27,11 @@ fn streaming() -> Pair {
     pair
 }
 
+/// What it is called, and how a pair gets into it.
+type Situation = (&'static str, fn() -> Pair);
+
 /// Pairs in each of the situations in which the worker must listen; the last of each waits for what never comes.
-fn situations() -> [(&'static str, fn() -> Pair); 5] {
+fn situations() -> [Situation; 5] {
     [
         ("idle", streaming),
         ("in a big transaction", || {
