@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod content;
 mod harness_itself;
 mod mirror_ddl;
 mod source_catalog;
