@@ -8,7 +8,9 @@ use std::time::Duration;
 
 #[test]
 fn inserts_updates_and_deletes_arrive() {
-    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, 'x' FROM generate_series(1, 100) n");
+    let pair = mirroring(
+        "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, 'x' FROM generate_series(1, 100) n",
+    );
     pair.on_source("INSERT INTO t SELECT n, 'new' FROM generate_series(101, 200) n");
     pair.on_source("UPDATE t SET a = NULL WHERE id % 2 = 0");
     pair.on_source("DELETE FROM t WHERE id % 5 = 0");
@@ -18,7 +20,9 @@ fn inserts_updates_and_deletes_arrive() {
 
 #[test]
 fn a_key_that_is_changed_many_times_has_its_last_value() {
-    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, n int, a text); INSERT INTO t VALUES (1, 0, 'a'), (2, 0, 'b')");
+    let pair = mirroring(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, a text); INSERT INTO t VALUES (1, 0, 'a'), (2, 0, 'b')",
+    );
     let mut session = pair.source.connect("odoo");
     for _ in 0..200 {
         session.batch_execute("UPDATE t SET n = n + 1 WHERE id = 1").expect("it is updated");
@@ -27,7 +31,10 @@ fn a_key_that_is_changed_many_times_has_its_last_value() {
         .batch_execute("DO $$ BEGIN FOR i IN 1..300 LOOP UPDATE t SET n = n + 1, a = i::text WHERE id = 2; END LOOP; END $$")
         .expect("it is updated");
     pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT string_agg(n::text, ',' ORDER BY id) FROM odoo_mirror.t"), "200,300");
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(n::text, ',' ORDER BY id) FROM odoo_mirror.t"),
+        "200,300"
+    );
 }
 
 #[test]
@@ -37,9 +44,13 @@ fn a_row_that_goes_and_comes_back_is_the_new_one() {
          INSERT INTO t VALUES (1, 'old', 'old'), (2, 'old', 'old'), (3, 'old', 'old')",
     );
     pair.on_source("DELETE FROM t WHERE id = 1; INSERT INTO t (id) VALUES (1)");
-    pair.on_source("DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2, 'x'); UPDATE t SET a = 'y' WHERE id = 2");
+    pair.on_source(
+        "DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2, 'x'); UPDATE t SET a = 'y' WHERE id = 2",
+    );
     pair.on_source("DELETE FROM t WHERE id = 3; INSERT INTO t VALUES (3, 'x'); DELETE FROM t WHERE id = 3");
-    pair.on_source("INSERT INTO t VALUES (4, 'x'); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (4, 'again')");
+    pair.on_source(
+        "INSERT INTO t VALUES (4, 'x'); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (4, 'again')",
+    );
     pair.assert_all_equal();
     assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "3");
 }
@@ -61,7 +72,9 @@ fn two_keys_may_be_swapped_in_one_transaction() {
 
 #[test]
 fn a_key_that_moves_through_many_values_ends_where_it_should() {
-    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, n::text FROM generate_series(1, 50) n");
+    let pair = mirroring(
+        "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, n::text FROM generate_series(1, 50) n",
+    );
     pair.on_source("UPDATE t SET id = id + 1000");
     pair.on_source("UPDATE t SET id = id - 999 WHERE id > 1025; UPDATE t SET a = a || '!' WHERE id < 60; DELETE FROM t WHERE id = 30");
     pair.on_source("UPDATE t SET id = 30 WHERE id = 31; INSERT INTO t VALUES (31, 'new')");
@@ -86,6 +99,19 @@ fn unchanged_values_out_of_line_stay_through_folded_updates() {
     ] {
         session.batch_execute(statement).expect("the source takes it");
     }
+    pair.assert_all_equal();
+}
+
+#[test]
+fn a_key_stored_out_of_line_finds_its_row() {
+    let pair = mirroring(
+        "CREATE TABLE t (k text, n int, a text, big text, PRIMARY KEY (n, k));
+         ALTER TABLE t ALTER k SET STORAGE EXTERNAL, ALTER big SET STORAGE EXTERNAL;
+         INSERT INTO t SELECT g || repeat('z', 2300), g, 'x', repeat(md5(g::text), 100) FROM generate_series(1, 9) g",
+    );
+    pair.on_source("UPDATE t SET a = 'y' WHERE n < 4; UPDATE t SET a = a || '!' WHERE n = 1; UPDATE t SET big = NULL WHERE n = 2");
+    pair.on_source("UPDATE t SET n = n + 100 WHERE n = 5; UPDATE t SET k = 'short' WHERE n = 6; UPDATE t SET k = '7' || repeat('w', 2300), a = 'z' WHERE n = 7");
+    pair.on_source("DELETE FROM t WHERE n = 8; UPDATE t SET a = 'last'");
     pair.assert_all_equal();
 }
 
@@ -118,7 +144,11 @@ fn readers_never_see_a_part_of_a_source_transaction() {
         for round in 0..300 {
             let (from, to) = (rng.number(1..301), rng.number(1..301));
             // Now and then one that is many batches long.
-            let (from, to) = if round % 50 == 0 { ("true".to_owned(), "true".to_owned()) } else { (format!("id = {from}"), format!("id = {to}")) };
+            let (from, to) = if round % 50 == 0 {
+                ("true".to_owned(), "true".to_owned())
+            } else {
+                (format!("id = {from}"), format!("id = {to}"))
+            };
             let transfer = format!(
                 "BEGIN; UPDATE a SET balance = balance - 1 WHERE {from}; INSERT INTO entry (amount) VALUES (-1);
                  UPDATE b SET balance = balance + 1 WHERE {to}; INSERT INTO entry (amount) VALUES (1); COMMIT"
@@ -138,7 +168,10 @@ fn each_change_counts_once_while_the_mirror_dies_again_and_again() {
     let mut rng = Rng::seeded(7);
     let pair = builder().proxied().start();
     // Without a key nothing but exactly-once keeps a row from being there twice.
-    super::begin(&pair, "CREATE TABLE event (n int); CREATE TABLE total (id int PRIMARY KEY, n int); INSERT INTO total VALUES (1, 0)");
+    super::begin(
+        &pair,
+        "CREATE TABLE event (n int); CREATE TABLE total (id int PRIMARY KEY, n int); INSERT INTO total VALUES (1, 0)",
+    );
     let done = AtomicBool::new(false);
     let written = thread::scope(|scope| {
         let raise = super::Raise(&done);
@@ -163,7 +196,8 @@ fn each_change_counts_once_while_the_mirror_dies_again_and_again() {
         writer.join().expect("the writer panicked")
     });
     pair.caught_up_within(super::LIMIT);
-    let counted = pair.mirror_value("SELECT count(*) || ' ' || count(DISTINCT n) || ' ' || max(n) FROM odoo_mirror.event");
+    let counted = pair
+        .mirror_value("SELECT count(*) || ' ' || count(DISTINCT n) || ' ' || max(n) FROM odoo_mirror.event");
     assert_eq!(counted, format!("{written} {written} {written}"));
     pair.assert_all_equal();
 }
@@ -183,7 +217,8 @@ fn a_users_trigger_on_a_mirror_table_does_not_fire() {
 
 #[test]
 fn a_users_column_and_index_on_a_mirror_table_are_left_alone() {
-    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x'), (2, 'x')");
+    let pair =
+        mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x'), (2, 'x')");
     pair.on_mirror(
         "ALTER TABLE odoo_mirror.t ADD COLUMN remark text DEFAULT 'none', ADD COLUMN twice int GENERATED ALWAYS AS (id * 2) STORED;
          CREATE INDEX ON odoo_mirror.t (a); UPDATE odoo_mirror.t SET remark = 'mine' WHERE id = 1",
@@ -217,14 +252,21 @@ fn a_table_of_another_schema_is_mirrored_under_both_names() {
     super::tables::until(&pair, "t", "ready");
     pair.on_source("UPDATE shop.t SET a = 'y'; INSERT INTO shop.t VALUES (2, 'z')");
     pair.caught_up();
-    assert_eq!(pair.mirror_value("SELECT string_agg(id || a, ',' ORDER BY id) FROM odoo_mirror.shop__t"), "1y,2z");
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(id || a, ',' ORDER BY id) FROM odoo_mirror.shop__t"),
+        "1y,2z"
+    );
 }
 
 /// Kept apart from others: a deferred constraint on the source lets two rows pass through one key.
 #[test]
 fn a_shift_of_all_keys_by_one_is_followed() {
-    let pair: Pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, n::text FROM generate_series(1, 20) n");
-    pair.on_source("DO $$ BEGIN FOR i IN REVERSE 20..1 LOOP UPDATE t SET id = id + 1 WHERE id = i; END LOOP; END $$");
+    let pair: Pair = mirroring(
+        "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, n::text FROM generate_series(1, 20) n",
+    );
+    pair.on_source(
+        "DO $$ BEGIN FOR i IN REVERSE 20..1 LOOP UPDATE t SET id = id + 1 WHERE id = i; END LOOP; END $$",
+    );
     pair.assert_all_equal();
     assert_eq!(pair.mirror_value("SELECT a FROM odoo_mirror.t WHERE id = 21"), "20");
 }

@@ -21,7 +21,10 @@ fn private_kb(pid: i32) -> u64 {
 #[test]
 fn a_large_transaction_goes_through_in_bounded_memory_and_without_a_disconnect() {
     let pair = builder().source_conf("wal_sender_timeout", "5s").start();
-    super::begin(&pair, "CREATE TABLE t (id int PRIMARY KEY, a int, b int, c text); CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)");
+    super::begin(
+        &pair,
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int, c text); CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1)",
+    );
     let reconnects = "SELECT value FROM odoo_mirror.metrics() WHERE name = 'etl_reconnects_total'";
     let worker = pair.worker_pid();
     let (before, connected) = (private_kb(worker), pair.mirror_value(reconnects));
@@ -34,7 +37,9 @@ fn a_large_transaction_goes_through_in_bounded_memory_and_without_a_disconnect()
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        pair.on_source(&format!("INSERT INTO t SELECT n, n % 7, n % 11, 'row ' || n FROM generate_series(1, {ROWS}) n"));
+        pair.on_source(&format!(
+            "INSERT INTO t SELECT n, n % 7, n % 11, 'row ' || n FROM generate_series(1, {ROWS}) n"
+        ));
         pair.caught_up_within(LIMIT);
         pair.on_source("UPDATE t SET a = a + 1; INSERT INTO other VALUES (2)");
         pair.caught_up_within(LIMIT);
@@ -56,7 +61,9 @@ fn a_value_of_many_megabytes_is_carried_by_copy_and_by_stream() {
     let pair = builder().start();
     super::begin(
         &pair,
-        &format!("CREATE TABLE t (id int PRIMARY KEY, a text, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL; INSERT INTO t VALUES (1, 'copied', repeat('x', {SIZE}))"),
+        &format!(
+            "CREATE TABLE t (id int PRIMARY KEY, a text, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL; INSERT INTO t VALUES (1, 'copied', repeat('x', {SIZE}))"
+        ),
     );
     pair.on_source(&format!("INSERT INTO t VALUES (2, 'streamed', repeat('y', {SIZE}))"));
     pair.on_source("UPDATE t SET a = 'kept'");

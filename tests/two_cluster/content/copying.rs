@@ -54,7 +54,8 @@ fn a_copy_of_many_ranges_ends_equal_while_people_write() {
     let writers = Writers::start(&pair, &mut rng, 4);
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
-    let ranges = pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.ranges WHERE table_name = 't_int'");
+    let ranges =
+        pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.ranges WHERE table_name = 't_int'");
     assert!(ranges.parse::<u32>().is_ok_and(|ranges| ranges > 20), "{ranges} ranges");
     writers.stop();
     pair.assert_all_equal();
@@ -81,12 +82,15 @@ fn a_resync_of_every_table_ends_equal_while_people_write() {
 
 #[test]
 fn readers_see_the_old_rows_until_a_resync_brings_the_new_ones() {
-    let pair = super::mirroring("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT n, n FROM generate_series(1, 20000) n");
+    let pair = super::mirroring(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT n, n FROM generate_series(1, 20000) n",
+    );
     let job = pair.mirror_value("SELECT odoo_mirror.resync('t')");
     let mut reader = pair.mirror.connect("mirror");
     let deadline = Instant::now() + LIMIT;
     loop {
-        let row = reader.query_one("SELECT count(*) FROM odoo_mirror.t", &[]).expect("readers aren't disturbed");
+        let row =
+            reader.query_one("SELECT count(*) FROM odoo_mirror.t", &[]).expect("readers aren't disturbed");
         assert_eq!(row.get::<_, i64>(0), 20_000);
         let query = "SELECT state FROM odoo_mirror.jobs() WHERE id = $1::text::bigint";
         let state: String = reader.query_one(query, &[&job]).expect("it can be asked").get(0);
@@ -156,7 +160,9 @@ fn a_prepared_transaction_that_commits_during_the_copy_is_mirrored() {
 
 fn prepared_then_committed(pair: &Pair) {
     let mut session = pair.source.connect("odoo");
-    session.batch_execute("BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'p'").expect("it can be prepared");
+    session
+        .batch_execute("BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'p'")
+        .expect("it can be prepared");
     let job = pair.mirror_value("SELECT odoo_mirror.resync('t')");
     thread::sleep(Duration::from_millis(1500));
     session.batch_execute("COMMIT PREPARED 'p'").expect("it can be committed");

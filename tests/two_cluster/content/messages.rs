@@ -43,14 +43,21 @@ fn savepoints_rolled_back_and_prepared_transactions_count_as_the_source_counts_t
          ROLLBACK TO s; INSERT INTO t VALUES (2, 'kept'); SAVEPOINT s; UPDATE t SET a = 'twice kept' WHERE id = 2; RELEASE s; COMMIT",
     );
     let mut session = pair.source.connect("odoo");
-    session.batch_execute("BEGIN; INSERT INTO t VALUES (3, 'in two phases'); PREPARE TRANSACTION 'yes'").expect("it can be prepared");
-    session.batch_execute("BEGIN; INSERT INTO t VALUES (4, 'never'); PREPARE TRANSACTION 'no'").expect("it can be prepared");
+    session
+        .batch_execute("BEGIN; INSERT INTO t VALUES (3, 'in two phases'); PREPARE TRANSACTION 'yes'")
+        .expect("it can be prepared");
+    session
+        .batch_execute("BEGIN; INSERT INTO t VALUES (4, 'never'); PREPARE TRANSACTION 'no'")
+        .expect("it can be prepared");
     pair.caught_up();
     assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "2");
     session.batch_execute("COMMIT PREPARED 'yes'").expect("it can be committed");
     session.batch_execute("ROLLBACK PREPARED 'no'").expect("it can be rolled back");
     pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT string_agg(id || a, ',' ORDER BY id) FROM odoo_mirror.t"), "1kept,2twice kept,3in two phases");
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(id || a, ',' ORDER BY id) FROM odoo_mirror.t"),
+        "1kept,2twice kept,3in two phases"
+    );
 }
 
 #[test]

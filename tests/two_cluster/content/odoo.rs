@@ -24,7 +24,9 @@ const TABLES: [&str; 10] = [
 fn odoo(samples: &Samples, builder: PairBuilder, version: u32) -> Pair {
     let pair = builder.start();
     samples.load(&pair.source, "odoo", version);
-    let there = TABLES.into_iter().filter(|table| !pair.source_value(&format!("SELECT to_regclass('{table}')")).is_empty());
+    let there = TABLES
+        .into_iter()
+        .filter(|table| !pair.source_value(&format!("SELECT to_regclass('{table}')")).is_empty());
     let there: Vec<&str> = there.collect();
     assert!(there.len() >= 9, "{there:?}");
     pair.publish(&there.join(", "));
@@ -47,7 +49,10 @@ fn odoos_tables_of_four_versions_are_copied() {
 fn recorded_traffic_leaves_no_row_different_while_the_mirror_dies_again_and_again() {
     let Some(samples) = Samples::find() else { return };
     let mut rng = Rng::seeded(18);
-    let builder = builder().mirror_conf("odoo_mirror.copy_range_rows", "300").mirror_conf("odoo_mirror.batch_size", "100").proxied();
+    let builder = builder()
+        .mirror_conf("odoo_mirror.copy_range_rows", "300")
+        .mirror_conf("odoo_mirror.batch_size", "100")
+        .proxied();
     let pair = odoo(&samples, builder, 18);
     let (settings, transactions) = samples.traffic("traffic-18");
     let (done, replayed) = (AtomicBool::new(false), AtomicUsize::new(0));

@@ -5,8 +5,8 @@ use crate::harness::Pair;
 
 const SCHEMA: &str = "CREATE TABLE sale (id int, day date, v text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
     CREATE TABLE sale_old PARTITION OF sale FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
-    CREATE TABLE sale_new PARTITION OF sale FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') PARTITION BY LIST (v);
-    CREATE TABLE sale_new_x PARTITION OF sale_new (id, day, v) FOR VALUES IN ('x');
+    CREATE TABLE sale_new PARTITION OF sale FOR VALUES FROM ('2021-01-01') TO ('2022-01-01') PARTITION BY RANGE (id);
+    CREATE TABLE sale_new_x PARTITION OF sale_new FOR VALUES FROM (MINVALUE) TO (520);
     CREATE TABLE sale_new_rest (v text, id int NOT NULL, day date NOT NULL, PRIMARY KEY (id, day));
     ALTER TABLE sale_new ATTACH PARTITION sale_new_rest DEFAULT;
     CREATE TABLE plain (id int PRIMARY KEY);
@@ -17,7 +17,7 @@ fn write(pair: &Pair) {
         "INSERT INTO sale VALUES (1000, '2020-05-05', 'x'), (1001, '2021-05-05', 'x'), (1002, '2021-05-05', 'z')",
         "UPDATE sale SET v = 'z' WHERE id BETWEEN 100 AND 120",
         // From one partition to another: a delete and an insert.
-        "UPDATE sale SET day = '2021-12-31' WHERE id BETWEEN 130 AND 140; UPDATE sale SET v = 'x' WHERE id BETWEEN 500 AND 520",
+        "UPDATE sale SET day = '2021-12-31' WHERE id BETWEEN 130 AND 140; UPDATE sale SET id = id + 3000 WHERE id BETWEEN 500 AND 510",
         "DELETE FROM sale WHERE id % 10 = 0; INSERT INTO plain VALUES (1)",
         "UPDATE sale_old SET v = 'direct' WHERE id = 7",
     ] {
@@ -43,7 +43,9 @@ fn partitions_are_mirrored_each_under_its_own_name() {
 fn a_root_is_mirrored_as_one_table_when_the_publication_says_so() {
     let pair = builder().start();
     pair.on_source(SCHEMA);
-    pair.on_source("CREATE PUBLICATION odoo_pub_scout FOR TABLE sale, plain WITH (publish_via_partition_root = true)");
+    pair.on_source(
+        "CREATE PUBLICATION odoo_pub_scout FOR TABLE sale, plain WITH (publish_via_partition_root = true)",
+    );
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
     assert_eq!(pair.published_tables(), ["plain", "sale"]);
@@ -63,7 +65,9 @@ fn a_partition_that_is_attached_later_joins() {
     pair.wait_ready(LIMIT);
     pair.on_source("CREATE TABLE sale_next PARTITION OF sale FOR VALUES FROM ('2022-01-01') TO ('2023-01-01'); INSERT INTO sale VALUES (5, '2022-02-02', 'new')");
     tables::until(&pair, "sale_next", "ready");
-    pair.on_source("INSERT INTO sale VALUES (6, '2022-02-03', 'newer'); UPDATE sale SET v = 'x' WHERE id = 5");
+    pair.on_source(
+        "INSERT INTO sale VALUES (6, '2022-02-03', 'newer'); UPDATE sale SET v = 'x' WHERE id = 5",
+    );
     pair.assert_all_equal();
 }
 
@@ -79,6 +83,12 @@ fn children_of_an_ordinary_table_are_tables_of_their_own() {
     pair.wait_ready(LIMIT);
     pair.on_source("INSERT INTO base VALUES (3, 'base'); INSERT INTO heir VALUES (4, 'heir', 'e'); UPDATE base SET v = 'both'");
     pair.caught_up();
-    assert_eq!(pair.mirror_value("SELECT string_agg(id || v, ',' ORDER BY id) FROM odoo_mirror.base"), "1both,3both");
-    assert_eq!(pair.mirror_value("SELECT string_agg(id || v || extra, ',' ORDER BY id) FROM odoo_mirror.heir"), "2bothe,4bothe");
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(id || v, ',' ORDER BY id) FROM odoo_mirror.base"),
+        "1both,3both"
+    );
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(id || v || extra, ',' ORDER BY id) FROM odoo_mirror.heir"),
+        "2bothe,4bothe"
+    );
 }

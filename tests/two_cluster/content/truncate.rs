@@ -21,7 +21,10 @@ fn one_table_or_several_are_emptied_and_filled_again() {
     pair.assert_all_equal();
     pair.on_source("BEGIN; TRUNCATE other, bare; ROLLBACK; INSERT INTO other VALUES (7)");
     pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT string_agg(id::text, ',' ORDER BY id) FROM odoo_mirror.other"), "2,7");
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(id::text, ',' ORDER BY id) FROM odoo_mirror.other"),
+        "2,7"
+    );
 }
 
 #[test]
@@ -60,19 +63,24 @@ fn a_reader_with_an_older_snapshot_keeps_the_rows() {
 
 #[test]
 fn readers_never_see_a_table_empty_that_was_emptied_and_filled_in_one_transaction() {
-    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)");
+    let pair =
+        mirroring("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)");
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let raise = super::Raise(&done);
         scope.spawn(|| {
             let mut reader = pair.mirror.connect("mirror");
             while !done.load(SeqCst) {
-                let row = reader.query_one("SELECT count(*) FROM odoo_mirror.t", &[]).expect("readers aren't disturbed");
+                let row = reader
+                    .query_one("SELECT count(*) FROM odoo_mirror.t", &[])
+                    .expect("readers aren't disturbed");
                 assert_eq!(row.get::<_, i64>(0), 1000);
             }
         });
         for round in 0..10 {
-            pair.on_source(&format!("TRUNCATE t; INSERT INTO t SELECT generate_series({round} + 1, {round} + 1000)"));
+            pair.on_source(&format!(
+                "TRUNCATE t; INSERT INTO t SELECT generate_series({round} + 1, {round} + 1000)"
+            ));
         }
         pair.caught_up();
         drop(raise);

@@ -173,22 +173,29 @@ impl Writer {
         let (table, key) = *self.rng.pick(&TABLES);
         let (row, other) = (self.key(table), self.key(table));
         let at = |values: &[String]| {
-            let terms: Vec<String> = key.iter().zip(values).map(|(column, value)| format!("{column} = {value}")).collect();
+            let terms: Vec<String> =
+                key.iter().zip(values).map(|(column, value)| format!("{column} = {value}")).collect();
             terms.join(" AND ")
         };
         let columns = key.join(", ");
         let word = self.rng.text(8);
         let kind = self.rng.number(0..100);
         let big = self.big();
-        let insert = format!("INSERT INTO {table} ({columns}, a, b, big) VALUES ({}, '{word}', 1, {big})", row.join(", "));
+        let insert = format!(
+            "INSERT INTO {table} ({columns}, a, b, big) VALUES ({}, '{word}', 1, {big})",
+            row.join(", ")
+        );
         match kind {
             0..22 => format!("{insert} ON CONFLICT DO NOTHING"),
-            22..30 => format!("{insert} ON CONFLICT ({columns}) DO UPDATE SET a = excluded.a, b = {table}.b + 1"),
+            22..30 => {
+                format!("{insert} ON CONFLICT ({columns}) DO UPDATE SET a = excluded.a, b = {table}.b + 1")
+            }
             // The big text stays as it is, out of line.
             30..52 => format!("UPDATE {table} SET a = '{word}', b = b + 1 WHERE {}", at(&row)),
             52..60 => format!("UPDATE {table} SET big = {big} WHERE {}", at(&row)),
             60..80 => {
-                let set: Vec<String> = key.iter().zip(&other).map(|(column, value)| format!("{column} = {value}")).collect();
+                let set: Vec<String> =
+                    key.iter().zip(&other).map(|(column, value)| format!("{column} = {value}")).collect();
                 let more = if self.rng.one_in(2) { format!(", a = '{word}'") } else { String::new() };
                 format!(
                     "UPDATE {table} SET {}{more} WHERE {} AND NOT EXISTS (SELECT FROM {table} WHERE {})",
@@ -199,7 +206,9 @@ impl Writer {
             }
             80..93 => format!("DELETE FROM {table} WHERE {}", at(&row)),
             93..96 => format!("DELETE FROM {table} WHERE {}; {insert}", at(&row)),
-            _ if table == "t_text" => format!("UPDATE t_text SET b = b + 1 WHERE length(k) < {}", self.rng.number(4..8)),
+            _ if table == "t_text" => {
+                format!("UPDATE t_text SET b = b + 1 WHERE length(k) < {}", self.rng.number(4..8))
+            }
             _ => {
                 let from = self.rng.number(-KEYS / 2..KEYS / 2);
                 format!("UPDATE {table} SET b = b + 1 WHERE {} BETWEEN {from} AND {}", key[0], from + 10)
@@ -222,7 +231,9 @@ impl Writer {
     fn big(&mut self) -> String {
         match self.rng.number(0..10) {
             0..6 => "NULL".into(),
-            6..9 => format!("'{}' || repeat(md5(random()::text), {})", self.rng.text(6), self.rng.number(70..120)),
+            6..9 => {
+                format!("'{}' || repeat(md5(random()::text), {})", self.rng.text(6), self.rng.number(70..120))
+            }
             _ => format!("repeat('{}', 2000)", self.rng.text(6)),
         }
     }
@@ -257,8 +268,14 @@ pub fn break_something(pair: &Pair, rng: &mut Rng) {
         }
         1..4 => {
             let query = "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'odoo_mirror%'";
-            let pids: Vec<String> =
-                pair.mirror.try_rows("mirror", query).unwrap_or_default().into_iter().flatten().flatten().collect();
+            let pids: Vec<String> = pair
+                .mirror
+                .try_rows("mirror", query)
+                .unwrap_or_default()
+                .into_iter()
+                .flatten()
+                .flatten()
+                .collect();
             if !pids.is_empty() {
                 signal(rng.pick(&pids).parse().expect("a pid"), "KILL");
             }
