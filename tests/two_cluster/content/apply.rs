@@ -1,119 +1,10 @@
 //! Changes applied: folded or not, each once, and never a source transaction in part.
 
 use super::{builder, mirroring, writers};
-use crate::harness::{Pair, Rng};
+use crate::harness::Rng;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
-
-#[test]
-fn inserts_updates_and_deletes_arrive() {
-    let pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, 'x' FROM generate_series(1, 100) n",
-    );
-    pair.on_source("INSERT INTO t SELECT n, 'new' FROM generate_series(101, 200) n");
-    pair.on_source("UPDATE t SET a = NULL WHERE id % 2 = 0");
-    pair.on_source("DELETE FROM t WHERE id % 5 = 0");
-    pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "160");
-}
-
-#[test]
-fn a_key_that_is_changed_many_times_has_its_last_value() {
-    let pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, n int, a text); INSERT INTO t VALUES (1, 0, 'a'), (2, 0, 'b')",
-    );
-    let mut session = pair.source.connect("odoo");
-    for _ in 0..200 {
-        session.batch_execute("UPDATE t SET n = n + 1 WHERE id = 1").expect("it is updated");
-    }
-    session
-        .batch_execute("DO $$ BEGIN FOR i IN 1..300 LOOP UPDATE t SET n = n + 1, a = i::text WHERE id = 2; END LOOP; END $$")
-        .expect("it is updated");
-    pair.assert_all_equal();
-    assert_eq!(
-        pair.mirror_value("SELECT string_agg(n::text, ',' ORDER BY id) FROM odoo_mirror.t"),
-        "200,300"
-    );
-}
-
-#[test]
-fn a_row_that_goes_and_comes_back_is_the_new_one() {
-    let pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, a text, b text DEFAULT 'unset');
-         INSERT INTO t VALUES (1, 'old', 'old'), (2, 'old', 'old'), (3, 'old', 'old')",
-    );
-    pair.on_source("DELETE FROM t WHERE id = 1; INSERT INTO t (id) VALUES (1)");
-    pair.on_source(
-        "DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (2, 'x'); UPDATE t SET a = 'y' WHERE id = 2",
-    );
-    pair.on_source("DELETE FROM t WHERE id = 3; INSERT INTO t VALUES (3, 'x'); DELETE FROM t WHERE id = 3");
-    pair.on_source(
-        "INSERT INTO t VALUES (4, 'x'); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (4, 'again')",
-    );
-    pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "3");
-}
-
-#[test]
-fn two_keys_may_be_swapped_in_one_transaction() {
-    let big = "repeat(md5(id::text), 300)";
-    let pair = mirroring(&format!(
-        "CREATE TABLE t (id int PRIMARY KEY, a text, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
-         INSERT INTO t SELECT id, 'row ' || id, {big} FROM generate_series(1, 6) id"
-    ));
-    // The big texts aren't sent: they move with their rows.
-    pair.on_source("UPDATE t SET id = 99 WHERE id = 1; UPDATE t SET id = 1 WHERE id = 2; UPDATE t SET id = 2 WHERE id = 99");
-    pair.on_source("UPDATE t SET id = -id WHERE id > 2; UPDATE t SET id = 9 + id, a = 'moved' WHERE id < 0");
-    pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT a FROM odoo_mirror.t WHERE id = 1"), "row 2");
-    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t WHERE length(big) = 9600"), "6");
-}
-
-#[test]
-fn a_key_that_moves_through_many_values_ends_where_it_should() {
-    let pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, n::text FROM generate_series(1, 50) n",
-    );
-    pair.on_source("UPDATE t SET id = id + 1000");
-    pair.on_source("UPDATE t SET id = id - 999 WHERE id > 1025; UPDATE t SET a = a || '!' WHERE id < 60; DELETE FROM t WHERE id = 30");
-    pair.on_source("UPDATE t SET id = 30 WHERE id = 31; INSERT INTO t VALUES (31, 'new')");
-    pair.assert_all_equal();
-}
-
-#[test]
-fn unchanged_values_out_of_line_stay_through_folded_updates() {
-    let pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, a text, big text, bigger text);
-         ALTER TABLE t ALTER big SET STORAGE EXTERNAL, ALTER bigger SET STORAGE EXTERNAL;
-         INSERT INTO t SELECT n, 'x', repeat(md5(n::text), 300), repeat(md5(n::text), 600) FROM generate_series(1, 20) n",
-    );
-    let mut session = pair.source.connect("odoo");
-    for statement in [
-        "UPDATE t SET a = 'one'",
-        "UPDATE t SET big = repeat(md5('new' || id), 200) WHERE id % 2 = 0",
-        "UPDATE t SET bigger = NULL WHERE id % 3 = 0",
-        "UPDATE t SET a = 'two' WHERE id % 4 = 0",
-        "BEGIN; DELETE FROM t WHERE id = 20; INSERT INTO t VALUES (20, 'back', repeat('z', 9000), NULL); UPDATE t SET a = 'and changed' WHERE id = 20; COMMIT",
-        "BEGIN; UPDATE t SET id = 120 WHERE id = 19; UPDATE t SET a = 'moved' WHERE id = 120; COMMIT",
-    ] {
-        session.batch_execute(statement).expect("the source takes it");
-    }
-    pair.assert_all_equal();
-}
-
-#[test]
-fn a_key_stored_out_of_line_finds_its_row() {
-    let pair = mirroring(
-        "CREATE TABLE t (k text, n int, a text, big text, PRIMARY KEY (n, k));
-         ALTER TABLE t ALTER k SET STORAGE EXTERNAL, ALTER big SET STORAGE EXTERNAL;
-         INSERT INTO t SELECT g || repeat('z', 2300), g, 'x', repeat(md5(g::text), 100) FROM generate_series(1, 9) g",
-    );
-    pair.on_source("UPDATE t SET a = 'y' WHERE n < 4; UPDATE t SET a = a || '!' WHERE n = 1; UPDATE t SET big = NULL WHERE n = 2");
-    pair.on_source("UPDATE t SET n = n + 100 WHERE n = 5; UPDATE t SET k = 'short' WHERE n = 6; UPDATE t SET k = '7' || repeat('w', 2300), a = 'z' WHERE n = 7");
-    pair.on_source("DELETE FROM t WHERE n = 8; UPDATE t SET a = 'last'");
-    pair.assert_all_equal();
-}
 
 #[test]
 fn readers_never_see_a_part_of_a_source_transaction() {
@@ -231,18 +122,6 @@ fn a_users_column_and_index_on_a_mirror_table_are_left_alone() {
 }
 
 #[test]
-fn a_table_of_a_hundred_columns_and_names_that_need_quotes_is_mirrored() {
-    let columns: Vec<String> = (1..=100).map(|n| format!("\"col {n}\"\"é\" int DEFAULT {n}")).collect();
-    let pair = mirroring(&format!(
-        "CREATE TABLE \"Select \"\"Ünï' %\" (\"Order\" int PRIMARY KEY, {}); INSERT INTO \"Select \"\"Ünï' %\" (\"Order\") VALUES (1), (2)",
-        columns.join(", ")
-    ));
-    pair.on_source("INSERT INTO \"Select \"\"Ünï' %\" (\"Order\") VALUES (3); UPDATE \"Select \"\"Ünï' %\" SET \"col 7\"\"é\" = NULL WHERE \"Order\" < 3");
-    pair.on_source("DELETE FROM \"Select \"\"Ünï' %\" WHERE \"Order\" = 2");
-    pair.assert_all_equal();
-}
-
-#[test]
 fn a_table_of_another_schema_is_mirrored_under_both_names() {
     let pair = builder().start();
     pair.on_source("CREATE SCHEMA shop; CREATE TABLE shop.t (id int PRIMARY KEY, a text); INSERT INTO shop.t VALUES (1, 'x'); CREATE TABLE t (id int PRIMARY KEY)");
@@ -258,15 +137,20 @@ fn a_table_of_another_schema_is_mirrored_under_both_names() {
     );
 }
 
-/// Kept apart from others: a deferred constraint on the source lets two rows pass through one key.
 #[test]
-fn a_shift_of_all_keys_by_one_is_followed() {
-    let pair: Pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT n, n::text FROM generate_series(1, 20) n",
-    );
-    pair.on_source(
-        "DO $$ BEGIN FOR i IN REVERSE 20..1 LOOP UPDATE t SET id = id + 1 WHERE id = i; END LOOP; END $$",
-    );
+fn a_prepared_transaction_shows_when_it_is_committed_and_never_when_it_is_rolled_back() {
+    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text)");
+    let mut session = pair.source.connect("odoo");
+    for statement in [
+        "BEGIN; INSERT INTO t VALUES (3, 'in two phases'); PREPARE TRANSACTION 'yes'",
+        "BEGIN; INSERT INTO t VALUES (4, 'never'); PREPARE TRANSACTION 'no'",
+    ] {
+        session.batch_execute(statement).expect("it can be prepared");
+    }
+    pair.caught_up();
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "0");
+    session.batch_execute("COMMIT PREPARED 'yes'").expect("it can be committed");
+    session.batch_execute("ROLLBACK PREPARED 'no'").expect("it can be rolled back");
     pair.assert_all_equal();
-    assert_eq!(pair.mirror_value("SELECT a FROM odoo_mirror.t WHERE id = 21"), "20");
+    assert_eq!(pair.mirror_value("SELECT a FROM odoo_mirror.t"), "in two phases");
 }

@@ -67,16 +67,6 @@ fn a_table_without_an_identity_gets_its_inserts_and_says_what_to_do() {
     pair.assert_all_equal();
 }
 
-#[test]
-fn a_change_of_the_replica_identity_between_changes_does_not_lead_astray() {
-    let pair = mirroring(
-        "CREATE TABLE t (id int PRIMARY KEY, code int NOT NULL UNIQUE, v text); INSERT INTO t SELECT n, n + 100, 'x' FROM generate_series(1, 20) n",
-    );
-    pair.on_source("UPDATE t SET v = 'a'; ALTER TABLE t REPLICA IDENTITY FULL; UPDATE t SET v = 'b' WHERE id < 10; DELETE FROM t WHERE id = 1");
-    pair.on_source("UPDATE t SET id = id + 50 WHERE id > 15; ALTER TABLE t REPLICA IDENTITY DEFAULT; UPDATE t SET v = 'c' WHERE id > 60; DELETE FROM t WHERE id = 2");
-    pair.assert_all_equal();
-}
-
 /// Every type that can be a key, as the key: updated beside it, changed, deleted.
 #[test]
 fn keys_of_every_type_find_their_rows() {

@@ -240,7 +240,8 @@ impl Writer {
 
     /// What an administrator does.
     fn tend(&mut self) {
-        thread::sleep(Duration::from_millis(self.rng.number(50..600) as u64));
+        // Not so often that a copy, which begins a rewritten table anew, never ends.
+        thread::sleep(Duration::from_millis(self.rng.number(300..2000) as u64));
         let (table, other) = (self.rng.pick(&TABLES).0, self.rng.pick(&TABLES).0);
         let statement = match self.rng.number(0..20) {
             0..6 => format!("VACUUM FULL {table}"),
