@@ -68,7 +68,7 @@ COMMENT ON FUNCTION odoo_mirror.uninstall IS
 
 CREATE FUNCTION odoo_mirror.wait_for(lsn pg_lsn, timeout interval DEFAULT '30s') RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    SELECT odoo_mirror_internal.wait_until((lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM timeout)::float8)
+    SELECT odoo_mirror_internal.wait_until(lsn::text, extract(epoch FROM timeout)::float8)
 $$;
 COMMENT ON FUNCTION odoo_mirror.wait_for IS
     'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';

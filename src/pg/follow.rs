@@ -91,7 +91,8 @@ pub(super) struct Following<'a> {
     last_note: Instant,
     /// Counters changed since then.
     uncounted: bool,
-    last_look: Instant,
+    /// None: look again at once, there is more to do.
+    last_look: Option<Instant>,
     began: Instant,
     /// Tables changed: the stream must be told at the next pause.
     pub(super) tell: bool,
@@ -124,7 +125,7 @@ impl<'a> Following<'a> {
             counts: Vec::new(),
             last_note: now,
             uncounted: false,
-            last_look: now,
+            last_look: Some(now),
             began: now,
             tell: false,
             watched: None,
@@ -136,7 +137,11 @@ impl<'a> Following<'a> {
     fn run(&mut self) -> Result<(), Error> {
         self.network.link().hungry();
         loop {
-            let wait = if self.unflushed.is_empty() { PATIENCE } else { FLUSH_LOOK };
+            let wait = match self.last_look {
+                None => Duration::ZERO,
+                Some(_) if self.unflushed.is_empty() => PATIENCE,
+                Some(_) => FLUSH_LOOK,
+            };
             let event = self.network.next(wait)?;
             match event {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
@@ -167,8 +172,8 @@ impl<'a> Following<'a> {
 
     /// What is done between source transactions.
     fn look_after(&mut self) -> Result<(), Error> {
-        if self.last_look.elapsed() >= PATIENCE {
-            self.last_look = Instant::now();
+        if self.last_look.is_none_or(|last| last.elapsed() >= PATIENCE) {
+            self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
                 tending::take_in_new_tables(self, &watched)?;
@@ -441,6 +446,11 @@ impl<'a> Following<'a> {
             board.received_bytes = progress.received_bytes;
             board.reconnects = progress.reconnects;
         });
+    }
+
+    /// There is more to tend: the stream gets its turn, and then it goes on.
+    pub(super) fn look_again(&mut self) {
+        self.last_look = None;
     }
 
     /// Brings the stream to a halt between two transactions; what it had gathered is applied.

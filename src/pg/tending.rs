@@ -81,6 +81,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
                     indexes::build_all(following.settings)?;
                 }
                 board::set_state(State::Streaming, "");
+                following.look_again();
             }
         }
     }

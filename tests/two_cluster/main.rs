@@ -7,6 +7,7 @@ mod harness;
 mod configuring;
 mod copies_of_it;
 mod dying;
+mod content;
 mod harness_itself;
 mod installing;
 mod living;
