@@ -15,13 +15,11 @@ use super::network::Network;
 use super::owner::AsOwner;
 use super::registry::{self, Settings, Table};
 use super::sql::{self, Row};
-use super::{guc, indexes, secret, transaction, worker};
-use crate::config::SourceConfig;
+use super::{guc, indexes, mirror, transaction, worker};
 use crate::error::{Error, Verdict};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
 use crate::source::chunk::ChunkRequest;
-use crate::source::connect::Connector;
 use crate::source::link::{Event, Request};
 
 /// The first copy of all tables, before the stream starts: by copy workers at the same time, as far as there are
@@ -313,9 +311,7 @@ pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
 fn copy_ranges() -> Result<(), Error> {
     let settings = transaction::transaction(registry::settings)?;
     let Some(settings) = settings else { return Ok(()) };
-    let config = SourceConfig::parse(&settings.source)?;
-    let password = transaction::transaction(|| secret::password(&settings, &config))?;
-    let mut network = Network::start(Connector::new(config, password))?;
+    let mut network = Network::start(mirror::connector(&settings)?)?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);
     while board::read(|board| board.worker_pid == launcher).unwrap_or(false)
         && range(&mut network, Guard::Noted, None)? != Copied::None

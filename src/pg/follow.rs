@@ -29,6 +29,9 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How often the position is written to a table, and an idle one confirmed.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
+/// After a busy stretch the counters are written down this soon, so that a crash loses few.
+const NOTE_SOON: Duration = Duration::from_secs(2);
+
 /// How long a table whose snapshot had to wait leaves the stream alone.
 const COPY_WAITS: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,8 @@ pub(super) struct Following<'a> {
     unflushed: VecDeque<(u64, Lsn)>,
     counts: Vec<(String, Counts, i64)>,
     last_note: Instant,
+    /// Counters changed since then.
+    uncounted: bool,
     last_look: Instant,
     began: Instant,
     /// Tables changed: the stream must be told at the next pause.
@@ -120,6 +125,7 @@ impl<'a> Following<'a> {
             unflushed: VecDeque::new(),
             counts: Vec::new(),
             last_note: now,
+            uncounted: false,
             last_look: now,
             began: now,
             tell: false,
@@ -150,9 +156,14 @@ impl<'a> Following<'a> {
                 None => self.publish(),
             }
             self.confirm();
-            if !self.open {
-                self.look_after()?;
+            if self.open {
+                continue;
             }
+            wait::end_politely(true);
+            if wait::told_to_end() {
+                wait::end(|| self.note());
+            }
+            self.look_after()?;
         }
     }
 
@@ -167,7 +178,8 @@ impl<'a> Following<'a> {
             resync::take_jobs(self)?;
             self.care_for_tables()?;
         }
-        if self.last_note.elapsed() >= NOTE_EVERY {
+        let since = self.last_note.elapsed();
+        if since >= NOTE_EVERY || (self.uncounted && since >= NOTE_SOON) {
             self.note()?;
         }
         Ok(())
@@ -181,6 +193,8 @@ impl<'a> Following<'a> {
     }
 
     fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        wait::end_politely(false);
+        self.uncounted = true;
         if let Some(oldest) = batch.oldest_commit {
             board::write(|board| board.pending_since = oldest);
         }
@@ -384,6 +398,7 @@ impl<'a> Following<'a> {
     /// Writes position and counters down; so an idle source's position moves the origin too, and is confirmed.
     pub(super) fn note(&mut self) -> Result<(), Error> {
         self.last_note = Instant::now();
+        self.uncounted = false;
         let applied = self.applied;
         transaction::transaction(|| {
             hold_extension()?;
@@ -418,8 +433,9 @@ impl<'a> Following<'a> {
             if heard != 0 {
                 board.clock_offset = heard - clock;
             }
-            if caught_up {
-                board.caught_up_at = board::now();
+            if caught_up && heard != 0 {
+                // As of what the source last said: a silent one proves nothing about now.
+                board.caught_up_at = heard;
                 board.pending_since = 0;
             }
             board.transactions = progress.transactions;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::board::{self, State};
 use super::network::Network;
 use super::registry::{self, Progress, Settings, Table};
-use super::{copy, follow, guc, origin, secret, transaction};
+use super::{copy, follow, guc, origin, secret, session, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -20,12 +20,13 @@ use crate::wire::Lsn;
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
 pub fn run(settings: &Settings) -> Result<(), Error> {
-    let config = SourceConfig::parse(&settings.source)?;
-    let password = transaction::transaction(|| secret::password(settings, &config))?;
-    let mut network = Network::start(Connector::new(config, password))?;
-    if board::read(|board| board.uninstall == 1).unwrap_or(false) {
-        return uninstall(&mut network, settings);
+    session::set_lock_timeout();
+    let giving_up = board::read(|board| board.uninstall == 1).unwrap_or(false);
+    let started = connector(settings).and_then(Network::start);
+    if giving_up {
+        return uninstall(started, settings);
     }
+    let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
     let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
@@ -44,6 +45,15 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         })?;
     }
     follow::follow(&mut network, settings, &inspection, progress)
+}
+
+/// How to reach the source, with the password from wherever it is kept.
+pub fn connector(settings: &Settings) -> Result<Connector, Error> {
+    let mut config = SourceConfig::parse(&settings.source)?;
+    // Only a superuser's setting says which file of the server is read.
+    config.passfile = guc::text(&guc::PASSFILE);
+    let password = transaction::transaction(|| secret::password(settings))?;
+    Ok(Connector::new(config, password))
 }
 
 /// Looks at the source; `streaming`: our own stream runs meanwhile.
@@ -84,7 +94,14 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
         if extension.is_none() { Ok(None) } else { registry::settings() }
     })?;
     match now {
-        Some(now) if now.running && now.started_here && now.configured_at == settings.configured_at => Ok(()),
+        Some(now)
+            if now.running
+                && now.started_here
+                && now.configured_at == settings.configured_at
+                && now.tuning == settings.tuning =>
+        {
+            Ok(())
+        }
         _ => Err(over()),
     }
 }
@@ -126,8 +143,7 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
 /// A later start: only on what the mirror stands on.
 fn go_on(inspection: &Inspection, settings: &Settings, progress: Progress) -> Result<Progress, Error> {
     if progress.slot != settings.slot {
-        return Err(Error::gate(format!("the mirror stands on slot \"{}\", not on \"{}\"", progress.slot, settings.slot))
-            .hint("Call odoo_mirror.configure() with the slot that it had, or odoo_mirror.resync() to begin anew with this one."));
+        return begin_anew(gate::Refusal::OtherSlot { was: progress.slot, is: settings.slot.clone() });
     }
     let applied =
         transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
@@ -271,17 +287,14 @@ pub fn take_in(
 }
 
 /// Gives up slot and origin; the rows stay. For uninstall().
-fn uninstall(network: &mut Network, settings: &Settings) -> Result<(), Error> {
+fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Stopped, "giving up the slot on the source");
-    network.ask(Request::DropSlot { slot: settings.slot.clone() });
-    let result = loop {
-        match network.next(PATIENCE) {
-            Ok(Some(Event::Done)) => break Ok(()),
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
-    let done = result.and_then(|()| {
+    let dropped = network.and_then(|mut network| {
+        network.ask(Request::DropSlot { slot: settings.slot.clone() });
+        while !matches!(network.next(PATIENCE)?, Some(Event::Done)) {}
+        Ok(())
+    });
+    let done = dropped.and_then(|()| {
         transaction::transaction(|| {
             origin::drop();
             registry::end_progress()?;

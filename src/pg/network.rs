@@ -40,7 +40,7 @@ impl Network {
                 return Ok(Some(event));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || wait::told_to_end() {
                 return Ok(None);
             }
             wait::wait(Some(self.link.wake_fd()), left);

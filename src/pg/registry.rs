@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::board::Counts;
+use super::guc;
 use super::owner::AsOwner;
 use super::sql::{self, Row};
 use crate::error::Error;
@@ -25,6 +26,8 @@ pub struct Settings {
     pub running: bool,
     /// start() was called in this very cluster and database.
     pub started_here: bool,
+    /// What the server's settings were when these were read.
+    pub tuning: guc::Tuning,
 }
 
 /// None: configure() was not called yet.
@@ -44,6 +47,7 @@ pub fn settings() -> Result<Option<Settings>, Error> {
         configured_at: text(&row, 5),
         running: text(&row, 6) == "running",
         started_here: text(&row, 7) == "t",
+        tuning: guc::tuning(),
     }))
 }
 

@@ -233,14 +233,13 @@ impl Work<'_> {
             return Ok(());
         }
         let spi = Spi::connect();
-        let types = self.target.key_types();
-        let count = if let [key_type] = types.as_slice() {
+        let count = if let Some(key_type) = self.target.deletes_by_array() {
             let mut values: Vec<pg_sys::Datum> = Vec::with_capacity(keys.len());
             for key in keys {
                 values.append(&mut self.target.key_values(self.arena.tuple(*key)));
             }
             let plan = self.target.plan(Statement::Delete)?;
-            spi.execute(plan, &mut [array(&mut values, *key_type)])?
+            spi.execute(plan, &mut [array(&mut values, key_type)])?
         } else {
             let stored = self.target.rows(self.arena, keys.iter().copied(), true);
             let plan = self.target.plan(Statement::Delete)?;

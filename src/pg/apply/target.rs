@@ -208,6 +208,14 @@ impl Target {
         readers.map(|reader| reader.type_oid).collect()
     }
 
+    /// The key's type, when it is one column of a type that has arrays: then deletes go by `= ANY`.
+    pub(super) fn deletes_by_array(&self) -> Option<pg_sys::Oid> {
+        match self.key_types().as_slice() {
+            [one] if array_of(*one) != pg_sys::InvalidOid => Some(*one),
+            _ => None,
+        }
+    }
+
     /// The plan for a statement, prepared at its first use and kept. The batch's rows must be registered
     /// when it reads them.
     pub(super) fn plan(&mut self, statement: Statement) -> Result<pg_sys::SPIPlanPtr, Error> {
@@ -219,10 +227,10 @@ impl Target {
         let (sql, mut types) = match &statement {
             Statement::Insert => (names.insert(), vec![]),
             Statement::Upsert { unchanged } => (names.upsert(unchanged), vec![]),
-            Statement::Delete if key_types.len() == 1 => {
-                (names.delete_one_column(), vec![array_of(key_types[0])])
-            }
-            Statement::Delete => (names.delete_several_columns(), vec![]),
+            Statement::Delete => match self.deletes_by_array() {
+                Some(key_type) => (names.delete_one_column(), vec![array_of(key_type)]),
+                None => (names.delete_several_columns(), vec![]),
+            },
             Statement::Rekey { unchanged } => (names.rekey(unchanged), key_types),
             Statement::FindWhole => (names.find_whole(), vec![]),
             Statement::UpdateAt => (names.update_at(), vec![pg_sys::TIDOID]),
