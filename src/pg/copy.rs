@@ -13,7 +13,8 @@ use super::copy_in::copy_in;
 use super::mirror::{PATIENCE, still_wanted};
 use super::network::Network;
 use super::owner::AsOwner;
-use super::registry::{self, Settings, Table};
+use super::progress::{self, Settings};
+use super::registry::{self, Table};
 use super::sql::{self, Row};
 use super::{guc, indexes, mirror, transaction, worker};
 use crate::error::{Error, Verdict};
@@ -36,7 +37,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
             None => still_wanted(settings)?,
         }
     };
-    transaction::transaction(|| registry::set_must_see(&must_see))?;
+    transaction::transaction(|| progress::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
     while workers.running() {
         if network.next(PATIENCE)?.is_none() {
@@ -147,16 +148,16 @@ fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
         &[table],
     )?;
     let Some(row) = claimed.first() else { return Ok(None) };
-    let name = registry::text(row, 0);
+    let name = sql::text(row, 0);
     let table = registry::tables()?.into_iter().find(|table| table.name == name);
-    Ok(table.map(|table| (table, registry::number(row, 1) as i32)))
+    Ok(table.map(|table| (table, sql::number(row, 1) as i32)))
 }
 
 fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) -> Result<Copied, Error> {
     let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else {
         return Ok(Copied::None);
     };
-    let must_see = if guard == Guard::Noted { transaction::attempt(registry::must_see)? } else { Vec::new() };
+    let must_see = if guard == Guard::Noted { transaction::attempt(progress::must_see)? } else { Vec::new() };
     let this = next_id();
     network.ask(Request::Chunk(request(this, table, range.range, guard, must_see)));
     let (text, past, filenode) = loop {
@@ -309,7 +310,7 @@ pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
 }
 
 fn copy_ranges() -> Result<(), Error> {
-    let settings = transaction::transaction(registry::settings)?;
+    let settings = transaction::transaction(progress::settings)?;
     let Some(settings) = settings else { return Ok(()) };
     let mut network = Network::start(mirror::connector(&settings)?)?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk; between batches
-//! looks after tables that have to be copied, jobs, and the mirror's own notes.
+//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk, and between batches
+//! keeps the mirror's own notes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use super::apply::{Applied, Applier, Care};
 use super::board::{self, Counts, State};
 use super::mirror::{PATIENCE, still_wanted};
 use super::network::Network;
-use super::registry::{self, Progress, Settings, Table};
-use super::{copy, guc, indexes, mirror, origin, resync, session, transaction, wait};
+use super::progress::{self, Progress, Settings};
+use super::registry::{self, Table};
+use super::{guc, origin, resync, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::{Batch, TableBatch};
 use crate::mirror::stream_table::{Standing, StreamTable};
@@ -31,9 +32,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 /// After a busy stretch the counters are written down this soon, so that a crash loses few.
 const NOTE_SOON: Duration = Duration::from_secs(2);
-
-/// How long a table whose snapshot had to wait leaves the stream alone.
-const COPY_WAITS: Duration = Duration::from_secs(5);
 
 /// While commits wait to reach the disk: how often to look, so that they are confirmed.
 const FLUSH_LOOK: Duration = Duration::from_millis(100);
@@ -100,7 +98,7 @@ pub(super) struct Following<'a> {
     watched: Option<Box<Watched>>,
     pub(super) near: u64,
     /// A table whose snapshot had to wait is tried again then: the others don't stand still for it all the time.
-    copy_again_at: Instant,
+    pub(super) copy_again_at: Instant,
 }
 
 impl<'a> Following<'a> {
@@ -173,10 +171,10 @@ impl<'a> Following<'a> {
             self.last_look = Instant::now();
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
-                self.take_in_new_tables(&watched)?;
+                tending::take_in_new_tables(self, &watched)?;
             }
             resync::take_jobs(self)?;
-            self.care_for_tables()?;
+            tending::tend(self)?;
         }
         let since = self.last_note.elapsed();
         if since >= NOTE_EVERY || (self.uncounted && since >= NOTE_SOON) {
@@ -402,7 +400,7 @@ impl<'a> Following<'a> {
         let applied = self.applied;
         transaction::transaction(|| {
             hold_extension()?;
-            registry::note_progress(applied, &self.progress)?;
+            progress::note(applied, &self.progress)?;
             for (name, counts, last_change) in &self.counts {
                 registry::note_counts(name, counts, *last_change)?;
             }
@@ -443,82 +441,6 @@ impl<'a> Following<'a> {
             board.received_bytes = progress.received_bytes;
             board.reconnects = progress.reconnects;
         });
-    }
-
-    /// New tables of the publication, and those that left it.
-    fn take_in_new_tables(&mut self, watched: &Watched) -> Result<(), Error> {
-        let same = |table: &Table| {
-            watched
-                .tables
-                .iter()
-                .any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
-        };
-        let new = watched.tables.iter().any(|found| {
-            !self.tables.iter().any(|table| {
-                table.source.oid == found.oid
-                    && table.source.name == found.name
-                    && (table.state != "failed" || !mirror::heals(table))
-            })
-        });
-        let gone = self.tables.iter().any(|table| table.state != "failed" && !same(table));
-        if !new && !gone {
-            return Ok(());
-        }
-        let inspection = mirror::inspect(self.network, self.settings, &self.known_and_sound(), true)?;
-        transaction::transaction(|| mirror::adopt(&inspection, &self.tables))?;
-        self.tables = transaction::transaction(registry::tables)?;
-        self.near = inspection.near;
-        self.tell = true;
-        Ok(())
-    }
-
-    fn known_and_sound(&self) -> Vec<Table> {
-        self.tables.iter().filter(|table| table.state != "failed").cloned().collect()
-    }
-
-    /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
-    /// up be ready; tells the stream what changed.
-    fn care_for_tables(&mut self) -> Result<(), Error> {
-        let copying =
-            self.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
-        let copying = copying.filter(|_| Instant::now() >= self.copy_again_at);
-        let caught_up: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|table| {
-                table.state == "catching_up" && table.past().is_some_and(|past| past <= self.applied)
-            })
-            .map(|table| table.name.clone())
-            .collect();
-        if copying.is_none() && caught_up.is_empty() && !self.tell {
-            return Ok(());
-        }
-        self.pause()?;
-        for name in &caught_up {
-            transaction::transaction(|| registry::set_ready(name))?;
-        }
-        if let Some(name) = &copying {
-            board::set_state(State::Streaming, &format!("copying {name}"));
-            match copy::range(self.network, copy::Guard::Passed, Some(name))? {
-                copy::Copied::Waits(why) => {
-                    board::set_state(State::Streaming, &why);
-                    self.copy_again_at = Instant::now() + COPY_WAITS;
-                }
-                copy::Copied::None | copy::Copied::More => {
-                    if !copy::rewritten(self.network, self.settings, Some(name))? {
-                        transaction::transaction(registry::set_catching_up)?;
-                        indexes::build_all(self.settings)?;
-                    }
-                    board::set_state(State::Streaming, "");
-                }
-            }
-        }
-        self.tables = transaction::transaction(registry::tables)?;
-        self.tell = false;
-        self.network
-            .ask(Request::Command(StreamCommand::Resume { tables: self.stream_tables(), near: self.near }));
-        self.network.link().hungry();
-        Ok(())
     }
 
     /// Brings the stream to a halt between two transactions; what it had gathered is applied.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::board::{self, State};
 use super::network::Network;
-use super::registry::{self, Progress, Settings, Table};
-use super::{copy, follow, guc, origin, secret, session, transaction};
+use super::progress::{self, Progress, Settings};
+use super::registry::{self, Table};
+use super::{copy, follow, guc, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -28,7 +29,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     }
     let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
-    let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
+    let (progress, known) = transaction::transaction(|| Ok((progress::read()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
     board::write(|board| board.source_version = inspection.identity.server_version_num);
     // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
@@ -41,7 +42,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         copy::first(&mut network, settings)?;
         transaction::transaction(|| {
             registry::set_catching_up()?;
-            registry::set_streaming()
+            progress::set_streaming()
         })?;
     }
     follow::follow(&mut network, settings, &inspection, progress)
@@ -91,7 +92,7 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
     let now = transaction::transaction(|| {
         let extension =
             super::sql::value("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
-        if extension.is_none() { Ok(None) } else { registry::settings() }
+        if extension.is_none() { Ok(None) } else { progress::settings() }
     })?;
     match now {
         Some(now)
@@ -135,7 +136,7 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
         // A position from an earlier slot would lie about this one.
         origin::drop();
         registry::forget_tables()?;
-        registry::begin_progress(&progress)
+        progress::begin(&progress)
     })?;
     Ok(progress)
 }
@@ -180,7 +181,7 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
         )?;
         if asked.is_some() {
             origin::drop();
-            registry::end_progress()?;
+            progress::end()?;
         }
         Ok(asked)
     })?;
@@ -195,7 +196,7 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
 pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &|schema, name| registry::type_here(schema, name));
+    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
         let known = known
@@ -277,7 +278,7 @@ pub fn take_in(
     shape: &MirrorShape,
     ranges: &[crate::mirror::ranges::KeyRange],
 ) -> Result<(), Error> {
-    let planned = transaction::subtransaction(|| registry::plan_copy(source, shape, ranges));
+    let planned = transaction::subtransaction(|| table_making::plan_copy(source, shape, ranges));
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
             note_failure(source, &error.message, error.hint.as_deref().unwrap_or_default())
@@ -297,7 +298,7 @@ fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(),
     let done = dropped.and_then(|()| {
         transaction::transaction(|| {
             origin::drop();
-            registry::end_progress()?;
+            progress::end()?;
             super::sql::run("UPDATE odoo_mirror_internal.settings SET wanted = 'stopped'", &[]).map(drop)
         })
     });
