@@ -102,6 +102,13 @@ mod tests {
     }
 
     #[pg_test]
+    fn configure_without_a_source_is_refused_with_what_to_write() {
+        let refused = refusal("SELECT odoo_mirror.configure(NULL)");
+        assert_eq!(refused.sqlstate, "22004", "{refused:?}");
+        assert!(refused.hint.contains("host="), "{refused:?}");
+    }
+
+    #[pg_test]
     fn configure_notes_who_called_it() {
         Spi::run(&configure("host=h dbname=d user=u")).expect("a good source");
         assert_eq!(value("SELECT configured_by = session_user FROM odoo_mirror_internal.settings"), "true");

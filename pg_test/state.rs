@@ -64,8 +64,14 @@ mod tests {
     }
 
     #[pg_test]
-    fn wait_for_a_position_that_is_never_reached_is_false() {
+    fn wait_for_a_position_that_is_not_reached_is_false() {
+        assert_eq!(value("SELECT odoo_mirror.wait_for('7FFFFFFF/0', '20ms')"), "false");
+        assert_eq!(value("SELECT odoo_mirror.wait_for('7FFFFFFF/0', '-1s')"), "false");
+        assert_eq!(value("SELECT odoo_mirror.wait_for(NULL, '20ms')"), "NULL");
+    }
+
+    #[pg_test]
+    fn wait_for_a_position_beyond_what_a_bigint_holds_is_false() {
         assert_eq!(value("SELECT odoo_mirror.wait_for('FFFFFFFF/FFFFFFFF', '20ms')"), "false");
-        assert_eq!(value("SELECT odoo_mirror.wait_for('FFFFFFFF/FFFFFFFF', '-1s')"), "false");
     }
 }
