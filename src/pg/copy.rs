@@ -10,8 +10,8 @@ use pgrx::prelude::*;
 
 use super::board::{self, State};
 use super::copy_in::copy_in;
-use super::mirror::{PATIENCE, still_wanted};
-use super::network::Network;
+use super::mirror::still_wanted;
+use super::network::{Network, PATIENCE};
 use super::owner::AsOwner;
 use super::progress::{self, Settings};
 use super::registry::{self, Table};
@@ -29,14 +29,11 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Copying, "copying the tables");
     let oids: Vec<u32> =
         transaction::transaction(registry::tables)?.iter().map(|table| table.source.oid).collect();
-    network.ask(Request::Writers { tables: oids });
-    let must_see = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::Writers(xids)) => break xids,
-            Some(_) => {}
-            None => still_wanted(settings)?,
-        }
+    let pick = |event| match event {
+        Event::Writers(xids) => Ok(xids),
+        other => Err(other),
     };
+    let must_see = network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
     transaction::transaction(|| progress::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
     while workers.running() {
@@ -58,14 +55,12 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
 pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>) -> Result<bool, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
     tables.retain(|table| table.state == "copying" && only.is_none_or(|name| name == table.name));
-    network.ask(Request::Filenodes { tables: tables.iter().map(|table| table.source.oid).collect() });
-    let filenodes = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::Filenodes(filenodes)) => break filenodes,
-            Some(_) => {}
-            None => still_wanted(settings)?,
-        }
+    let pick = |event| match event {
+        Event::Filenodes(filenodes) => Ok(filenodes),
+        other => Err(other),
     };
+    let oids = tables.iter().map(|table| table.source.oid).collect();
+    let filenodes = network.answer(Request::Filenodes { tables: oids }, pick, || still_wanted(settings))?;
     let mut again = false;
     for table in &tables {
         let Some((_, now)) = filenodes.iter().find(|(oid, _)| *oid == table.source.oid) else { continue };

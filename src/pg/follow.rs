@@ -10,8 +10,8 @@ use pgrx::prelude::*;
 
 use super::apply::{Applied, Applier, Care};
 use super::board::{self, Counts, State};
-use super::mirror::{PATIENCE, still_wanted};
-use super::network::Network;
+use super::mirror::still_wanted;
+use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::{guc, origin, resync, session, tending, transaction, wait};

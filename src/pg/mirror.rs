@@ -1,8 +1,6 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
-use std::time::Duration;
-
 use super::board::{self, State};
 use super::network::Network;
 use super::progress::{self, Progress, Settings};
@@ -64,24 +62,20 @@ pub fn inspect(
     known: &[Table],
     streaming: bool,
 ) -> Result<Inspection, Error> {
-    network.ask(Request::Inspect(InspectRequest {
+    let request = InspectRequest {
         publication: settings.publication.clone(),
         slot: settings.slot.clone(),
         excluded: guc::excluded_columns(),
         known: known.iter().map(|table| table.source.oid).collect(),
         rows_per_range: i64::from(guc::COPY_RANGE_ROWS.get()),
         streaming,
-    }));
-    loop {
-        if let Some(Event::Inspected(inspection)) = network.next(PATIENCE)? {
-            return Ok(*inspection);
-        }
-        still_wanted(settings)?;
-    }
+    };
+    let pick = |event| match event {
+        Event::Inspected(inspection) => Ok(*inspection),
+        other => Err(other),
+    };
+    network.answer(Request::Inspect(request), pick, || still_wanted(settings))
 }
-
-/// How long to wait for an event before looking whether the mirror is still wanted.
-pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over.
 pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
@@ -110,15 +104,16 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
 /// A first start: the slot is made before any snapshot is taken, so that nothing falls between.
 fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) -> Result<Progress, Error> {
     board::set_state(State::Preparing, "making the replication slot");
-    network.ask(Request::CreateSlot { slot: settings.slot.clone() });
-    let start = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::SlotCreated { start }) => break start,
-            Some(Event::Waiting(why)) => board::set_state(State::Preparing, &why),
-            Some(_) => {}
-            None => still_wanted(settings)?,
+    let pick = |event| match event {
+        Event::SlotCreated { start } => Ok(start),
+        Event::Waiting(why) => {
+            board::set_state(State::Preparing, &why);
+            Err(Event::Waiting(why))
         }
+        other => Err(other),
     };
+    let slot = settings.slot.clone();
+    let start = network.answer(Request::CreateSlot { slot }, pick, || still_wanted(settings))?;
     let progress = Progress {
         system_identifier: inspection.system_identifier.clone(),
         source_database: inspection.identity.database.clone(),
@@ -291,9 +286,8 @@ pub fn take_in(
 fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Stopped, "giving up the slot on the source");
     let dropped = network.and_then(|mut network| {
-        network.ask(Request::DropSlot { slot: settings.slot.clone() });
-        while !matches!(network.next(PATIENCE)?, Some(Event::Done)) {}
-        Ok(())
+        let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
+        network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick, || Ok(()))
     });
     let done = dropped.and_then(|()| {
         transaction::transaction(|| {
