@@ -3,7 +3,7 @@
 # Which database: libpq's own environment (PGHOST, PGPORT, PGUSER, PGDATABASE), the demo's by default.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-source "$here/clusters.sh"
+. "$here/clusters.sh"
 
 if (($# < 2)); then
     echo "usage: $0 RATE SECONDS [CLIENTS]   (RATE in transactions a second, 0 = as fast as it goes)" >&2

@@ -195,7 +195,9 @@ BEGIN
     -- OFFSET 0 keeps a LATERAL's expressions from being copied into each place that reads them.
     CREATE TEMP TABLE head ON COMMIT DROP AS
     SELECT n::int AS id, kind, state, day, currency_id, demo.rate(currency_id) AS rate,
-        CASE WHEN kind <> 'entry' OR demo.dice(n, 120, 10) > 0 THEN 1 + demo.dice(n, 121, partners) END AS partner_id,
+        -- A product of two dice: few partners do most of the business, as everywhere.
+        CASE WHEN kind <> 'entry' OR demo.dice(n, 120, 10) > 0
+            THEN 1 + (demo.dice(n, 121, partners)::bigint * demo.dice(n, 144, partners) / partners)::int END AS partner_id,
         CASE WHEN demo.dice(n, 122, 10) = 0 THEN 2 ELSE 1 END AS company_id,
         CASE WHEN kind IN ('in_invoice', 'out_refund') THEN -1 ELSE 1 END AS direction,
         CASE WHEN kind = 'entry' THEN 6 WHEN kind LIKE 'out%' THEN 1 ELSE 2 END AS journal_id,
