@@ -125,7 +125,7 @@ settle() {
     "$meter" wait "$(conninfo_of "$contender")" "$(shows_mark "$contender" "$mark" "$lsn")" true $$ >/dev/null
   done
   psql_at "$source_port" -d postgres -c CHECKPOINT
-  on_native -d plain -c CHECKPOINT
+  on_native -d native -c CHECKPOINT
   on_mirror -c CHECKPOINT
 }
 
@@ -164,7 +164,7 @@ check_equal() {
   for contender in native native_binary odoo_mirror; do
     case $contender in
       odoo_mirror) here=$(on_mirror -At -c "${query//%1\$s/odoo_mirror}") ;;
-      *) here=$(on_native -d "$(database_of "$contender")" -At -c "${query//%1\$s/public}") ;;
+      *) here=$(on_native -d "$contender" -At -c "${query//%1\$s/public}") ;;
     esac
     [ "$here" = "$there" ] || die "$contender is not equal to the source: $here, not $there"
   done

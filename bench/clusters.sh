@@ -17,7 +17,7 @@ DEMO_MAJOR=15
 
 on_source() { psql_at "$source_port" -d odoo "$@"; }
 on_mirror() { psql_at "$mirror_port" -d postgres "$@"; }
-on_native() { psql_at "$native_port" "$@"; } # -d plain, binary or pipes
+on_native() { psql_at "$native_port" "$@"; } # -d native, native_binary or pipes
 
 # The same for all three. No checkpoint and no vacuum falls into one contender's turn and not into another's; nobody gives up
 # on a peer that has to wait for its turn.
@@ -91,7 +91,7 @@ make_native() {
   on_mirror -At -c "SELECT format('CREATE INDEX %I ON public.%I (%s);', name, table_name, array_to_string(columns, ', '))
     FROM odoo_mirror_internal.indexes" >"$bench_dir/indexes.sql"
   local database
-  for database in plain binary pipes; do
+  for database in native native_binary pipes; do
     on_native -d postgres -c "CREATE DATABASE $database"
     on_source -At <<'SQL' | on_native -d "$database" -f -
 SELECT format('CREATE TABLE public.%I (%s, PRIMARY KEY (%s));', c.relname,

@@ -9,15 +9,12 @@
 contenders=(native native_binary odoo_mirror floor)
 meter=''
 
-database_of() { case $1 in native) echo plain ;; native_binary) echo binary ;; esac; }
-
-# Where psql and the meter find a contender's rows.
+# Where psql and the meter find a contender's rows; native ones lie in databases of their own name, the floor's copy in `pipes`.
 conninfo_of() {
   case $1 in
     odoo_mirror) echo "host=$bench_dir port=$mirror_port user=postgres dbname=postgres" ;;
     floor | source) echo "host=$bench_dir port=$source_port user=postgres dbname=odoo" ;;
-    pipes) echo "host=$bench_dir port=$native_port user=postgres dbname=pipes" ;;
-    *) echo "host=$bench_dir port=$native_port user=postgres dbname=$(database_of "$1")" ;;
+    *) echo "host=$bench_dir port=$native_port user=postgres dbname=$1" ;;
   esac
 }
 
@@ -26,7 +23,7 @@ worker_of() {
   case $1 in
     odoo_mirror) on_mirror -At -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'odoo_mirror'" ;;
     floor) walsender_of floor ;;
-    *) on_native -d "$(database_of "$1")" -At -c "SELECT pid FROM pg_stat_subscription WHERE subname = '$1' AND relid IS NULL" ;;
+    *) on_native -d "$1" -At -c "SELECT pid FROM pg_stat_subscription WHERE subname = '$1' AND relid IS NULL" ;;
   esac
 }
 
@@ -45,27 +42,25 @@ shows_mark() { # CONTENDER MARK LSN
 # Measures a first copy, from the command that asks for it to the last table's last row. CPU and memory are the whole
 # destination cluster's: copy workers come and go.
 copy() {
-  local cluster=native command query
+  local cluster=native database=$1 psql="'$DEMO_PSQL' -qX -v ON_ERROR_STOP=1 -d '$(conninfo_of "$1")'" command query
   case $1 in
     odoo_mirror)
       cluster=mirror
-      command="-c 'SELECT odoo_mirror.start()' -o /dev/null"
+      command="$psql -o /dev/null -c 'SELECT odoo_mirror.start()'"
       query="SELECT count(*) = $tables FROM odoo_mirror_internal.tables WHERE state = 'ready'"
+      ;;
+    floor)
+      database=pipes
+      command="'$BENCH_HOME/pipes.sh' '$DEMO_PSQL' '$(conninfo_of source)' '$(conninfo_of pipes)' '$bench_dir/indexes.sql'"
+      query="SELECT to_regclass('public.pipes_are_done') IS NOT NULL"
       ;;
     *)
       subscription "$1" >"$bench_dir/$1.sql"
-      command="-f '$bench_dir/$1.sql'"
+      command="$psql -f '$bench_dir/$1.sql' 2>'$bench_dir/notices'"
       # s: the table's rows are in, and it has met the stream.
       query="SELECT count(*) = $tables FROM pg_subscription_rel WHERE srsubstate IN ('s', 'r')"
       ;;
   esac
-  if [ "$1" = floor ]; then
-    command="'$BENCH_HOME/pipes.sh' '$DEMO_PSQL' '$(conninfo_of source)' '$(conninfo_of pipes)' '$bench_dir/indexes.sql'"
-  else
-    command="'$DEMO_PSQL' -qX -v ON_ERROR_STOP=1 -d '$(conninfo_of "$1")' $command 2>'$bench_dir/notices'"
-  fi
-  local database=$1
-  [ "$1" != floor ] || database=pipes
   "$meter" wait "$(conninfo_of "$database")" "$query" "$command" "tree:$(head -1 "$bench_dir/$cluster/postmaster.pid")"
 }
 
@@ -113,13 +108,13 @@ release_all() { [ ${#held[@]} = 0 ] || kill -CONT "${held[@]}" 2>/dev/null || tr
 pause() {
   case $1 in
     odoo_mirror) on_mirror -o /dev/null -c "SELECT odoo_mirror.stop()" ;;
-    *) on_native -d "$(database_of "$1")" -c "ALTER SUBSCRIPTION $1 DISABLE" ;;
+    *) on_native -d "$1" -c "ALTER SUBSCRIPTION $1 DISABLE" ;;
   esac
 }
 
 resume() {
   case $1 in
     odoo_mirror) on_mirror -o /dev/null -c "SELECT odoo_mirror.start()" ;;
-    *) on_native -d "$(database_of "$1")" -c "ALTER SUBSCRIPTION $1 ENABLE" ;;
+    *) on_native -d "$1" -c "ALTER SUBSCRIPTION $1 ENABLE" ;;
   esac
 }
