@@ -39,6 +39,10 @@ pub enum Refusal {
     OtherServer,
     #[error("the mirror was made from database \"{0}\", and this is another")]
     OtherDatabase(String),
+    #[error(
+        "the mirror stands on replication slot \"{was}\", not on \"{is}\"; the other one keeps WAL on the source until it is dropped there"
+    )]
+    OtherSlot { was: String, is: String },
     #[error("the replication slot is gone")]
     SlotGone,
     #[error("the replication slot was lost: the source removed WAL that it still needed")]

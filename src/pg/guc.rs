@@ -124,3 +124,19 @@ pub fn excluded_columns() -> Vec<String> {
     let list = text(&EXCLUDE).unwrap_or_default();
     list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }
+
+/// The settings that count from a life of the mirror to the next; changed by a reload, they begin a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    numbers: [i32; 6],
+    texts: [Option<String>; 3],
+}
+
+pub fn tuning() -> Tuning {
+    let numbers =
+        [&BATCH_SIZE, &FLUSH_INTERVAL, &COPY_WORKERS, &COPY_RANGE_ROWS, &LOCK_TIMEOUT, &POLL_INTERVAL];
+    Tuning {
+        numbers: numbers.map(|setting| setting.get()),
+        texts: [text(&PASSFILE), text(&PASSWORD_ENV), text(&EXCLUDE)],
+    }
+}

@@ -61,7 +61,7 @@ impl Applier {
                     self.targets.remove(&part.table.source_oid);
                     Applied { refused: Some(error), ..Applied::default() }
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(about(error, &part.table.name)),
             });
         }
         Ok(results)
@@ -105,6 +105,19 @@ impl Applier {
         drop(owner);
         Ok(applied)
     }
+}
+
+/// Says which table it was, and, of a lock, how to find who holds it.
+fn about(error: Error, table: &str) -> Error {
+    let locked = error.sqlstate.as_deref() == Some("55P03");
+    let error = error.while_doing(&format!("applying to table \"{table}\""));
+    if !locked {
+        return error;
+    }
+    error.hint(format!(
+        "Another session holds a lock on it: SELECT pid, query FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids({}));",
+        std::process::id()
+    ))
 }
 
 /// A relation opened for writing; its lock stays until the transaction ends.
@@ -233,14 +246,13 @@ impl Work<'_> {
             return Ok(());
         }
         let spi = Spi::connect();
-        let types = self.target.key_types();
-        let count = if let [key_type] = types.as_slice() {
+        let count = if let Some(key_type) = self.target.deletes_by_array() {
             let mut values: Vec<pg_sys::Datum> = Vec::with_capacity(keys.len());
             for key in keys {
                 values.append(&mut self.target.key_values(self.arena.tuple(*key)));
             }
             let plan = self.target.plan(Statement::Delete)?;
-            spi.execute(plan, &mut [array(&mut values, *key_type)])?
+            spi.execute(plan, &mut [array(&mut values, key_type)])?
         } else {
             let stored = self.target.rows(self.arena, keys.iter().copied(), true);
             let plan = self.target.plan(Statement::Delete)?;

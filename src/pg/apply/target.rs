@@ -94,6 +94,15 @@ impl Target {
                     ))
                     .hint("Someone changed the mirror's table. SELECT odoo_mirror.resync() on it puts it right."));
                 };
+                let here = formatted_type(attribute(descriptor, position));
+                let made = table.columns.iter().find(|column| column.name == *name);
+                if let Some(made) = made.filter(|made| made.mirror_type != here) {
+                    return Err(Error::retry_slowly(format!(
+                        "column \"{name}\" of table odoo_mirror.\"{}\" is {here} and not {}",
+                        table.name, made.mirror_type
+                    ))
+                    .hint("Someone changed the mirror's table. SELECT odoo_mirror.resync() on it puts it right."));
+                }
                 target.readers.push(Some(ColumnReader::new(
                     attribute(descriptor, position),
                     position,
@@ -208,6 +217,14 @@ impl Target {
         readers.map(|reader| reader.type_oid).collect()
     }
 
+    /// The key's type, when it is one column of a type that has arrays: then deletes go by `= ANY`.
+    pub(super) fn deletes_by_array(&self) -> Option<pg_sys::Oid> {
+        match self.key_types().as_slice() {
+            [one] if array_of(*one) != pg_sys::InvalidOid => Some(*one),
+            _ => None,
+        }
+    }
+
     /// The plan for a statement, prepared at its first use and kept. The batch's rows must be registered
     /// when it reads them.
     pub(super) fn plan(&mut self, statement: Statement) -> Result<pg_sys::SPIPlanPtr, Error> {
@@ -219,10 +236,10 @@ impl Target {
         let (sql, mut types) = match &statement {
             Statement::Insert => (names.insert(), vec![]),
             Statement::Upsert { unchanged } => (names.upsert(unchanged), vec![]),
-            Statement::Delete if key_types.len() == 1 => {
-                (names.delete_one_column(), vec![array_of(key_types[0])])
-            }
-            Statement::Delete => (names.delete_several_columns(), vec![]),
+            Statement::Delete => match self.deletes_by_array() {
+                Some(key_type) => (names.delete_one_column(), vec![array_of(key_type)]),
+                None => (names.delete_several_columns(), vec![]),
+            },
             Statement::Rekey { unchanged } => (names.rekey(unchanged), key_types),
             Statement::FindWhole => (names.find_whole(), vec![]),
             Statement::UpdateAt => (names.update_at(), vec![pg_sys::TIDOID]),
@@ -307,6 +324,15 @@ unsafe fn row_context() -> pg_sys::MemoryContext {
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         )
+    }
+}
+
+/// The column's type as SQL says it.
+unsafe fn formatted_type(attribute: &pg_sys::FormData_pg_attribute) -> String {
+    // SAFETY: catalog lookups; the text is palloc'd and copied.
+    unsafe {
+        let text = pg_sys::format_type_with_typemod(attribute.atttypid, attribute.atttypmod);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }
 
