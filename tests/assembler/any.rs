@@ -78,6 +78,7 @@ fn table(mode: u8, relation: &Relation) -> StreamTable {
                 name: column.name.clone(),
                 type_oid: column.type_id,
                 type_modifier: column.type_modifier,
+                mirror_type: String::new(),
             })
             .collect(),
         left_out: Vec::new(),
