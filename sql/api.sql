@@ -39,7 +39,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     PERFORM odoo_mirror_internal.require_worker();
     UPDATE odoo_mirror_internal.settings
-    SET wanted = 'running', started_in = odoo_mirror_internal.this_destination();
+    SET wanted = 'running', started_in = odoo_mirror_internal.this_destination(),
+        started_at = pg_catalog.clock_timestamp();
     IF NOT FOUND THEN
         RAISE EXCEPTION 'odoo_mirror is not configured'
             USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -68,7 +69,7 @@ COMMENT ON FUNCTION odoo_mirror.uninstall IS
 
 CREATE FUNCTION odoo_mirror.wait_for(lsn pg_lsn, timeout interval DEFAULT '30s') RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    SELECT odoo_mirror_internal.wait_until((lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM timeout)::float8)
+    SELECT odoo_mirror_internal.wait_until(lsn::text, extract(epoch FROM timeout)::float8)
 $$;
 COMMENT ON FUNCTION odoo_mirror.wait_for IS
     'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';

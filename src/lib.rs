@@ -12,6 +12,9 @@ pub mod mirror;
 #[cfg(feature = "extension")]
 pub mod pg;
 pub mod source;
+#[cfg(all(feature = "extension", feature = "pg_test"))]
+#[path = "../pg_test/mod.rs"]
+mod sql_tests;
 pub mod wire;
 
 #[cfg(feature = "extension")]

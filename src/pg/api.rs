@@ -98,8 +98,8 @@ mod odoo_mirror_internal {
 
     /// True once the mirror shows the source's commit at `lsn`; false when `timeout` passes first.
     #[pg_extern(volatile)]
-    fn wait_until(position: i64, seconds: f64) -> bool {
-        let wanted = Lsn(position.cast_unsigned()).as_end_position();
+    fn wait_until(position: &str, seconds: f64) -> bool {
+        let wanted = position.parse().unwrap_or(Lsn(u64::MAX)).as_end_position();
         let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
         loop {
             let applied = board::read(|board| board.applied_lsn).unwrap_or(0);

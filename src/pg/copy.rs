@@ -10,10 +10,11 @@ use pgrx::prelude::*;
 
 use super::board::{self, State};
 use super::copy_in::copy_in;
-use super::mirror::{PATIENCE, still_wanted};
-use super::network::Network;
+use super::mirror::still_wanted;
+use super::network::{Network, PATIENCE};
 use super::owner::AsOwner;
-use super::registry::{self, Settings, Table};
+use super::progress::{self, Settings};
+use super::registry::{self, Table};
 use super::sql::{self, Row};
 use super::{guc, indexes, mirror, transaction, worker};
 use crate::error::{Error, Verdict};
@@ -28,15 +29,12 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Copying, "copying the tables");
     let oids: Vec<u32> =
         transaction::transaction(registry::tables)?.iter().map(|table| table.source.oid).collect();
-    network.ask(Request::Writers { tables: oids });
-    let must_see = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::Writers(xids)) => break xids,
-            Some(_) => {}
-            None => still_wanted(settings)?,
-        }
+    let pick = |event| match event {
+        Event::Writers(xids) => Ok(xids),
+        other => Err(other),
     };
-    transaction::transaction(|| registry::set_must_see(&must_see))?;
+    let must_see = network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
+    transaction::transaction(|| progress::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
     while workers.running() {
         if network.next(PATIENCE)?.is_none() {
@@ -57,14 +55,12 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
 pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>) -> Result<bool, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
     tables.retain(|table| table.state == "copying" && only.is_none_or(|name| name == table.name));
-    network.ask(Request::Filenodes { tables: tables.iter().map(|table| table.source.oid).collect() });
-    let filenodes = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::Filenodes(filenodes)) => break filenodes,
-            Some(_) => {}
-            None => still_wanted(settings)?,
-        }
+    let pick = |event| match event {
+        Event::Filenodes(filenodes) => Ok(filenodes),
+        other => Err(other),
     };
+    let oids = tables.iter().map(|table| table.source.oid).collect();
+    let filenodes = network.answer(Request::Filenodes { tables: oids }, pick, || still_wanted(settings))?;
     let mut again = false;
     for table in &tables {
         let Some((_, now)) = filenodes.iter().find(|(oid, _)| *oid == table.source.oid) else { continue };
@@ -147,16 +143,16 @@ fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
         &[table],
     )?;
     let Some(row) = claimed.first() else { return Ok(None) };
-    let name = registry::text(row, 0);
+    let name = sql::text(row, 0);
     let table = registry::tables()?.into_iter().find(|table| table.name == name);
-    Ok(table.map(|table| (table, registry::number(row, 1) as i32)))
+    Ok(table.map(|table| (table, sql::number(row, 1) as i32)))
 }
 
 fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) -> Result<Copied, Error> {
     let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else {
         return Ok(Copied::None);
     };
-    let must_see = if guard == Guard::Noted { transaction::attempt(registry::must_see)? } else { Vec::new() };
+    let must_see = if guard == Guard::Noted { transaction::attempt(progress::must_see)? } else { Vec::new() };
     let this = next_id();
     network.ask(Request::Chunk(request(this, table, range.range, guard, must_see)));
     let (text, past, filenode) = loop {
@@ -309,7 +305,7 @@ pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
 }
 
 fn copy_ranges() -> Result<(), Error> {
-    let settings = transaction::transaction(registry::settings)?;
+    let settings = transaction::transaction(progress::settings)?;
     let Some(settings) = settings else { return Ok(()) };
     let mut network = Network::start(mirror::connector(&settings)?)?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk; between batches
-//! looks after tables that have to be copied, jobs, and the mirror's own notes.
+//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk, and between batches
+//! keeps the mirror's own notes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use pgrx::prelude::*;
 
 use super::apply::{Applied, Applier, Care};
 use super::board::{self, Counts, State};
-use super::mirror::{PATIENCE, still_wanted};
-use super::network::Network;
-use super::registry::{self, Progress, Settings, Table};
-use super::{copy, guc, indexes, mirror, origin, resync, session, transaction, wait};
+use super::mirror::still_wanted;
+use super::network::{Network, PATIENCE};
+use super::progress::{self, Progress, Settings};
+use super::registry::{self, Table};
+use super::{guc, origin, resync, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::{Batch, TableBatch};
 use crate::mirror::stream_table::{Standing, StreamTable};
@@ -31,9 +32,6 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 /// After a busy stretch the counters are written down this soon, so that a crash loses few.
 const NOTE_SOON: Duration = Duration::from_secs(2);
-
-/// How long a table whose snapshot had to wait leaves the stream alone.
-const COPY_WAITS: Duration = Duration::from_secs(5);
 
 /// While commits wait to reach the disk: how often to look, so that they are confirmed.
 const FLUSH_LOOK: Duration = Duration::from_millis(100);
@@ -90,17 +88,20 @@ pub(super) struct Following<'a> {
     /// Local commits that are not on disk yet, and the positions that they stand for.
     unflushed: VecDeque<(u64, Lsn)>,
     counts: Vec<(String, Counts, i64)>,
+    /// What the open transaction will add to them.
+    tallied: Vec<(String, Counts, i64)>,
     last_note: Instant,
     /// Counters changed since then.
     uncounted: bool,
-    last_look: Instant,
+    /// None: look again at once, there is more to do.
+    last_look: Option<Instant>,
     began: Instant,
     /// Tables changed: the stream must be told at the next pause.
     pub(super) tell: bool,
     watched: Option<Box<Watched>>,
     pub(super) near: u64,
     /// A table whose snapshot had to wait is tried again then: the others don't stand still for it all the time.
-    copy_again_at: Instant,
+    pub(super) copy_again_at: Instant,
 }
 
 impl<'a> Following<'a> {
@@ -124,9 +125,10 @@ impl<'a> Following<'a> {
             noted: start,
             unflushed: VecDeque::new(),
             counts: Vec::new(),
+            tallied: Vec::new(),
             last_note: now,
             uncounted: false,
-            last_look: now,
+            last_look: Some(now),
             began: now,
             tell: false,
             watched: None,
@@ -138,7 +140,11 @@ impl<'a> Following<'a> {
     fn run(&mut self) -> Result<(), Error> {
         self.network.link().hungry();
         loop {
-            let wait = if self.unflushed.is_empty() { PATIENCE } else { FLUSH_LOOK };
+            let wait = match self.last_look {
+                None => Duration::ZERO,
+                Some(_) if self.unflushed.is_empty() => PATIENCE,
+                Some(_) => FLUSH_LOOK,
+            };
             let event = self.network.next(wait)?;
             match event {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
@@ -157,6 +163,11 @@ impl<'a> Following<'a> {
             }
             self.confirm();
             if self.open {
+                // The stream brings it all again after the next start.
+                let told_to_stop = board::read(|board| board.stop_asked || board.uninstall == 1);
+                if told_to_stop.unwrap_or(false) {
+                    return Err(Error::retry("the mirror was told to stop"));
+                }
                 continue;
             }
             wait::end_politely(true);
@@ -169,14 +180,14 @@ impl<'a> Following<'a> {
 
     /// What is done between source transactions.
     fn look_after(&mut self) -> Result<(), Error> {
-        if self.last_look.elapsed() >= PATIENCE {
-            self.last_look = Instant::now();
+        if self.last_look.is_none_or(|last| last.elapsed() >= PATIENCE) {
+            self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
-                self.take_in_new_tables(&watched)?;
+                tending::take_in_new_tables(self, &watched)?;
             }
             resync::take_jobs(self)?;
-            self.care_for_tables()?;
+            tending::tend(self)?;
         }
         let since = self.last_note.elapsed();
         if since >= NOTE_EVERY || (self.uncounted && since >= NOTE_SOON) {
@@ -212,6 +223,7 @@ impl<'a> Following<'a> {
             waited = true;
             transaction::abort();
             self.applier.forget();
+            self.tallied.clear();
             self.open = false;
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
@@ -240,7 +252,7 @@ impl<'a> Following<'a> {
         })?;
         let changed = transaction::attempt(|| self.settle(batch, &results))?;
         let Some(boundary) = batch.boundary else {
-            self.count(batch, &results);
+            self.tally(batch, &results);
             self.network.link().hungry();
             return Ok(());
         };
@@ -254,7 +266,8 @@ impl<'a> Following<'a> {
         self.unflushed.push_back((origin::last_commit_end(), boundary.end));
         self.applied = boundary.end;
         self.noted = boundary.end;
-        self.count(batch, &results);
+        self.tally(batch, &results);
+        self.count();
         self.progress.transactions += batch.transactions;
         self.progress.batches += 1;
         self.progress.received_bytes += batch.received_bytes;
@@ -308,10 +321,19 @@ impl<'a> Following<'a> {
         Ok(changed)
     }
 
-    fn count(&mut self, batch: &Batch, results: &[Applied]) {
+    /// Counts what a batch did, to be shown when its transaction is committed.
+    fn tally(&mut self, batch: &Batch, results: &[Applied]) {
         for (part, result) in batch.tables.iter().zip(results) {
-            let name = &part.table.name;
-            let place = match self.counts.iter().position(|(known, ..)| known == name) {
+            let mut counts = Counts::default();
+            add(&mut counts, part, result);
+            self.tallied.push((part.table.name.clone(), counts, part.tally.last_commit));
+        }
+    }
+
+    /// Shows what was counted.
+    fn count(&mut self) {
+        for (name, added, changed) in self.tallied.drain(..) {
+            let place = match self.counts.iter().position(|(known, ..)| *known == name) {
                 Some(place) => place,
                 None => {
                     self.counts.push((name.clone(), Counts::default(), 0));
@@ -319,11 +341,11 @@ impl<'a> Following<'a> {
                 }
             };
             let (_, counts, last_change) = &mut self.counts[place];
-            add(counts, part, result);
-            *last_change = part.tally.last_commit;
+            counts.add(&added);
+            *last_change = changed;
             let (counts, last_change) = (*counts, *last_change);
             board::write(|board| {
-                if let Some(live) = board.table(name) {
+                if let Some(live) = board.table(&name) {
                     live.counts = counts;
                     live.last_change = last_change;
                 }
@@ -362,7 +384,14 @@ impl<'a> Following<'a> {
                 }
             });
         }
-        self.progress.reconnects += 1;
+        let progress = &mut self.progress;
+        board::read(|board| {
+            progress.transactions = progress.transactions.max(board.transactions);
+            progress.batches = progress.batches.max(board.batches);
+            progress.received_bytes = progress.received_bytes.max(board.received_bytes);
+            progress.reconnects = progress.reconnects.max(board.reconnects);
+        });
+        progress.reconnects += 1;
         self.care = if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None };
         Ok(())
     }
@@ -402,7 +431,7 @@ impl<'a> Following<'a> {
         let applied = self.applied;
         transaction::transaction(|| {
             hold_extension()?;
-            registry::note_progress(applied, &self.progress)?;
+            progress::note(applied, &self.progress)?;
             for (name, counts, last_change) in &self.counts {
                 registry::note_counts(name, counts, *last_change)?;
             }
@@ -445,80 +474,9 @@ impl<'a> Following<'a> {
         });
     }
 
-    /// New tables of the publication, and those that left it.
-    fn take_in_new_tables(&mut self, watched: &Watched) -> Result<(), Error> {
-        let same = |table: &Table| {
-            watched
-                .tables
-                .iter()
-                .any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
-        };
-        let new = watched.tables.iter().any(|found| {
-            !self.tables.iter().any(|table| {
-                table.source.oid == found.oid
-                    && table.source.name == found.name
-                    && (table.state != "failed" || !mirror::heals(table))
-            })
-        });
-        let gone = self.tables.iter().any(|table| table.state != "failed" && !same(table));
-        if !new && !gone {
-            return Ok(());
-        }
-        let inspection = mirror::inspect(self.network, self.settings, &self.known_and_sound(), true)?;
-        transaction::transaction(|| mirror::adopt(&inspection, &self.tables))?;
-        self.tables = transaction::transaction(registry::tables)?;
-        self.near = inspection.near;
-        self.tell = true;
-        Ok(())
-    }
-
-    fn known_and_sound(&self) -> Vec<Table> {
-        self.tables.iter().filter(|table| table.state != "failed").cloned().collect()
-    }
-
-    /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
-    /// up be ready; tells the stream what changed.
-    fn care_for_tables(&mut self) -> Result<(), Error> {
-        let copying =
-            self.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
-        let copying = copying.filter(|_| Instant::now() >= self.copy_again_at);
-        let caught_up: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|table| {
-                table.state == "catching_up" && table.past().is_some_and(|past| past <= self.applied)
-            })
-            .map(|table| table.name.clone())
-            .collect();
-        if copying.is_none() && caught_up.is_empty() && !self.tell {
-            return Ok(());
-        }
-        self.pause()?;
-        for name in &caught_up {
-            transaction::transaction(|| registry::set_ready(name))?;
-        }
-        if let Some(name) = &copying {
-            board::set_state(State::Streaming, &format!("copying {name}"));
-            match copy::range(self.network, copy::Guard::Passed, Some(name))? {
-                copy::Copied::Waits(why) => {
-                    board::set_state(State::Streaming, &why);
-                    self.copy_again_at = Instant::now() + COPY_WAITS;
-                }
-                copy::Copied::None | copy::Copied::More => {
-                    if !copy::rewritten(self.network, self.settings, Some(name))? {
-                        transaction::transaction(registry::set_catching_up)?;
-                        indexes::build_all(self.settings)?;
-                    }
-                    board::set_state(State::Streaming, "");
-                }
-            }
-        }
-        self.tables = transaction::transaction(registry::tables)?;
-        self.tell = false;
-        self.network
-            .ask(Request::Command(StreamCommand::Resume { tables: self.stream_tables(), near: self.near }));
-        self.network.link().hungry();
-        Ok(())
+    /// There is more to tend: the stream gets its turn, and then it goes on.
+    pub(super) fn look_again(&mut self) {
+        self.last_look = None;
     }
 
     /// Brings the stream to a halt between two transactions; what it had gathered is applied.

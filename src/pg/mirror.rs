@@ -1,12 +1,11 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
-use std::time::Duration;
-
 use super::board::{self, State};
 use super::network::Network;
-use super::registry::{self, Progress, Settings, Table};
-use super::{copy, follow, guc, origin, secret, session, transaction};
+use super::progress::{self, Progress, Settings};
+use super::registry::{self, Table};
+use super::{copy, follow, guc, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -28,7 +27,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     }
     let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
-    let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
+    let (progress, known) = transaction::transaction(|| Ok((progress::read()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
     board::write(|board| board.source_version = inspection.identity.server_version_num);
     // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
@@ -41,7 +40,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         copy::first(&mut network, settings)?;
         transaction::transaction(|| {
             registry::set_catching_up()?;
-            registry::set_streaming()
+            progress::set_streaming()
         })?;
     }
     follow::follow(&mut network, settings, &inspection, progress)
@@ -63,24 +62,20 @@ pub fn inspect(
     known: &[Table],
     streaming: bool,
 ) -> Result<Inspection, Error> {
-    network.ask(Request::Inspect(InspectRequest {
+    let request = InspectRequest {
         publication: settings.publication.clone(),
         slot: settings.slot.clone(),
         excluded: guc::excluded_columns(),
         known: known.iter().map(|table| table.source.oid).collect(),
         rows_per_range: i64::from(guc::COPY_RANGE_ROWS.get()),
         streaming,
-    }));
-    loop {
-        if let Some(Event::Inspected(inspection)) = network.next(PATIENCE)? {
-            return Ok(*inspection);
-        }
-        still_wanted(settings)?;
-    }
+    };
+    let pick = |event| match event {
+        Event::Inspected(inspection) => Ok(*inspection),
+        other => Err(other),
+    };
+    network.answer(Request::Inspect(request), pick, || still_wanted(settings))
 }
-
-/// How long to wait for an event before looking whether the mirror is still wanted.
-pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over.
 pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
@@ -91,7 +86,7 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
     let now = transaction::transaction(|| {
         let extension =
             super::sql::value("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
-        if extension.is_none() { Ok(None) } else { registry::settings() }
+        if extension.is_none() { Ok(None) } else { progress::settings() }
     })?;
     match now {
         Some(now)
@@ -109,15 +104,16 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
 /// A first start: the slot is made before any snapshot is taken, so that nothing falls between.
 fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) -> Result<Progress, Error> {
     board::set_state(State::Preparing, "making the replication slot");
-    network.ask(Request::CreateSlot { slot: settings.slot.clone() });
-    let start = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::SlotCreated { start }) => break start,
-            Some(Event::Waiting(why)) => board::set_state(State::Preparing, &why),
-            Some(_) => {}
-            None => still_wanted(settings)?,
+    let pick = |event| match event {
+        Event::SlotCreated { start } => Ok(start),
+        Event::Waiting(why) => {
+            board::set_state(State::Preparing, &why);
+            Err(Event::Waiting(why))
         }
+        other => Err(other),
     };
+    let slot = settings.slot.clone();
+    let start = network.answer(Request::CreateSlot { slot }, pick, || still_wanted(settings))?;
     let progress = Progress {
         system_identifier: inspection.system_identifier.clone(),
         source_database: inspection.identity.database.clone(),
@@ -135,7 +131,7 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
         // A position from an earlier slot would lie about this one.
         origin::drop();
         registry::forget_tables()?;
-        registry::begin_progress(&progress)
+        progress::begin(&progress)
     })?;
     Ok(progress)
 }
@@ -180,7 +176,7 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
         )?;
         if asked.is_some() {
             origin::drop();
-            registry::end_progress()?;
+            progress::end()?;
         }
         Ok(asked)
     })?;
@@ -195,7 +191,7 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
 pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &|schema, name| registry::type_here(schema, name));
+    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
         let known = known
@@ -277,7 +273,7 @@ pub fn take_in(
     shape: &MirrorShape,
     ranges: &[crate::mirror::ranges::KeyRange],
 ) -> Result<(), Error> {
-    let planned = transaction::subtransaction(|| registry::plan_copy(source, shape, ranges));
+    let planned = transaction::subtransaction(|| table_making::plan_copy(source, shape, ranges));
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
             note_failure(source, &error.message, error.hint.as_deref().unwrap_or_default())
@@ -290,14 +286,13 @@ pub fn take_in(
 fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Stopped, "giving up the slot on the source");
     let dropped = network.and_then(|mut network| {
-        network.ask(Request::DropSlot { slot: settings.slot.clone() });
-        while !matches!(network.next(PATIENCE)?, Some(Event::Done)) {}
-        Ok(())
+        let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
+        network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick, || Ok(()))
     });
     let done = dropped.and_then(|()| {
         transaction::transaction(|| {
             origin::drop();
-            registry::end_progress()?;
+            progress::end()?;
             super::sql::run("UPDATE odoo_mirror_internal.settings SET wanted = 'stopped'", &[]).map(drop)
         })
     });

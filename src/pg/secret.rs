@@ -1,7 +1,7 @@
 //! Where the source's password comes from: Vault, or an environment variable that a superuser named. A passfile, which
 //! only a superuser names either, is read by the connector, host by host.
 
-use super::{guc, registry::Settings, sql};
+use super::{guc, progress::Settings, sql};
 use crate::error::Error;
 use crate::source::connect::Password;
 

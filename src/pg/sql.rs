@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::wire::Lsn;
 
 /// A result row: each column's text, None for NULL.
 pub type Row = Vec<Option<String>>;
@@ -68,4 +69,19 @@ unsafe fn result() -> Vec<Row> {
             })
             .collect()
     }
+}
+
+/// A column's text; empty for NULL.
+pub fn text(row: &Row, index: usize) -> String {
+    row.get(index).cloned().flatten().unwrap_or_default()
+}
+
+/// A column's number; 0 for NULL.
+pub fn number(row: &Row, index: usize) -> i64 {
+    row.get(index).and_then(Option::as_ref).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// A column's position; 0/0 for NULL.
+pub fn lsn(row: &Row, index: usize) -> Lsn {
+    row.get(index).and_then(Option::as_ref).and_then(|value| value.parse().ok()).unwrap_or(Lsn::ZERO)
 }

@@ -90,8 +90,10 @@ async fn snapshot(
 ) -> Result<Option<(String, Lsn, u32)>, Error> {
     let only = if request.with_children { "" } else { "ONLY " };
     let table = format!("{}.{}", quote_identifier(&request.schema), quote_identifier(&request.name));
+    // Planning a query on the table may run functions of its indexes, and not every one names its schemas.
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; \
+         SET LOCAL search_path = pg_catalog, public; \
          LOCK TABLE {only}{table} IN ACCESS SHARE MODE"
     );
     let asked = format!(

@@ -4,9 +4,20 @@
 
 mod harness;
 
+mod configuring;
 mod content;
+mod copies_of_it;
+mod dying;
 mod harness_itself;
+mod installing;
+mod living;
+mod losing;
 mod mirror_ddl;
+mod preparing;
+mod secrets;
+mod smoke;
 mod source_catalog;
 mod source_checks;
 mod source_cuts;
+mod telling;
+mod traffic;
