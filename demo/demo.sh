@@ -163,7 +163,7 @@ traffic='' said=''
 at_exit() {
   local status=$?
   [ -z "$traffic" ] || kill "$traffic" 2>/dev/null || true
-  [ "$status" = 0 ] || [ -n "$said" ] || printf '\nmake demo: failed; what is running stays in %s until make demo-stop\n' "$DEMO_DIR" >&2
+  [ "$status" = 0 ] || [ -n "$said" ] || printf '\nmake demo: %s; what is running stays in %s until make demo-stop\n' "$([ "$status" = 130 ] && echo interrupted || echo failed)" "$DEMO_DIR" >&2
 }
 trap at_exit EXIT
 trap 'exit 130' INT TERM

@@ -54,6 +54,8 @@ finish() {
 pgrx_tests() {
   # cargo-pgrx would write over it; a server that runs with it must keep the file that it has mapped.
   rm -f "$("$(pg_config_of 15)" --pkglibdir)/odoo_mirror.so"
+  # A cluster left by an earlier run would have our worker in the database that the runner drops first.
+  rm -rf "${CARGO_TARGET_DIR:-$REPO/target}/test-pgdata"
   local flags=()
   if am_root; then
     local pgdata=$SERVERS/pgrx-test
@@ -61,7 +63,7 @@ pgrx_tests() {
     install -d -m 700 -o postgres "$pgdata"
     flags=(--runas postgres --pgdata "$pgdata")
   fi
-  cargo pgrx test "${flags[@]}" pg15
+  cargo pgrx test "${flags[@]}" pg15 sql_tests
 }
 
 two_cluster() { # MAJOR [FILTER]

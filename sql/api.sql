@@ -9,6 +9,11 @@ CREATE FUNCTION odoo_mirror.configure(
 DECLARE
     checked jsonb := odoo_mirror_internal.check_source(source);
 BEGIN
+    IF source IS NULL THEN
+        RAISE EXCEPTION 'source must not be null'
+            USING ERRCODE = 'null_value_not_allowed',
+                  HINT = 'Give libpq keywords or a URI: ''host=… dbname=… user=…''.';
+    END IF;
     IF slot IS NULL OR slot !~ '^[a-z0-9_]{1,63}$' THEN
         RAISE EXCEPTION 'slot must be 1 to 63 lower-case letters, digits and underscores'
             USING ERRCODE = 'invalid_parameter_value';
@@ -32,7 +37,7 @@ COMMENT ON FUNCTION odoo_mirror.configure IS
 CREATE FUNCTION odoo_mirror.start() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
-    PERFORM odoo_mirror_internal.require_preload();
+    PERFORM odoo_mirror_internal.require_worker();
     UPDATE odoo_mirror_internal.settings
     SET wanted = 'running', started_in = odoo_mirror_internal.this_destination();
     IF NOT FOUND THEN
@@ -63,7 +68,7 @@ COMMENT ON FUNCTION odoo_mirror.uninstall IS
 
 CREATE FUNCTION odoo_mirror.wait_for(lsn pg_lsn, timeout interval DEFAULT '30s') RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    SELECT odoo_mirror_internal.wait_until((lsn - '0/0'::pg_lsn)::bigint, extract(epoch FROM timeout)::float8)
+    SELECT odoo_mirror_internal.wait_until(lsn::text, extract(epoch FROM timeout)::float8)
 $$;
 COMMENT ON FUNCTION odoo_mirror.wait_for IS
     'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';
@@ -94,10 +99,10 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
         FROM facts f
     )
     SELECT f.name, f.state, f.reason, f.hint,
-           CASE WHEN f.state = 'copying' THEN f.in_rows
-                ELSE greatest(f.reltuples::bigint, 0) END,
+           CASE WHEN f.state = 'copying' OR f.reltuples < 0 THEN f.in_rows ELSE f.reltuples::bigint END,
            f.in_rows, f.in_bytes,
            CASE WHEN f.state = 'absent' THEN 0
+                WHEN f.state = 'failed' THEN NULL
                 WHEN f.state <> 'copying' THEN 100
                 WHEN f.estimated_rows <= 0 THEN NULL
                 ELSE round(least(99.9, 100.0 * f.in_rows / greatest(f.estimated_rows, f.in_rows)), 1) END,

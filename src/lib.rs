@@ -12,6 +12,9 @@ pub mod mirror;
 #[cfg(feature = "extension")]
 pub mod pg;
 pub mod source;
+#[cfg(all(feature = "extension", feature = "pg_test"))]
+#[path = "../pg_test/mod.rs"]
+mod sql_tests;
 pub mod wire;
 
 #[cfg(feature = "extension")]
@@ -31,6 +34,10 @@ pub mod pg_test {
     pub fn setup(_options: Vec<&str>) {}
 
     pub fn postgresql_conf_options() -> Vec<&'static str> {
-        vec!["shared_preload_libraries = 'odoo_mirror'", "wal_level = logical", "odoo_mirror.database = 'pgrx_tests'"]
+        vec![
+            "shared_preload_libraries = 'odoo_mirror'",
+            "wal_level = logical",
+            "odoo_mirror.database = 'pgrx_tests'",
+        ]
     }
 }

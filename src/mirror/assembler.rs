@@ -2,11 +2,13 @@
 //!
 //! Pure: no socket, no clock. Every batch but a part of a long transaction ends at a source commit.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::batch::{Batch, Boundary, Step, Truncated, UnknownRelation};
-use super::fold::{Key, OpenTable, merge_into};
+use super::fold::{Key, OpenTable, merge_into, merge_key_into};
+use super::route::{Route, Tables, Target, by_oid, target};
 use super::snapshot::widen;
 use super::stream_table::{Judgement, Layout, Standing, StreamTable};
 use crate::wire::{Lsn, Message, Old, Relation, Tuple, WireError};
@@ -28,16 +30,9 @@ pub enum StreamError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fed {
     Change,
+    /// The batch may be committed here; not the end of a transaction that was applied before.
     Committed,
     Other,
-}
-
-struct Route {
-    relation: Relation,
-    /// Where its events go; None: nowhere.
-    target: Option<(Arc<StreamTable>, Arc<Layout>)>,
-    /// The table's part in the batch at hand.
-    open: Option<usize>,
 }
 
 struct Transaction {
@@ -48,7 +43,7 @@ struct Transaction {
 }
 
 pub struct Assembler {
-    tables: HashMap<u32, Arc<StreamTable>>,
+    tables: Tables,
     routes: HashMap<u32, Route>,
     open: Vec<OpenTable>,
     batch: Batch,
@@ -115,12 +110,8 @@ impl Assembler {
         debug_assert!(self.at_boundary() && self.is_empty());
         self.tables = by_oid(tables);
         self.near = near;
-        for (oid, route) in &mut self.routes {
-            let table = self.tables.get(oid);
-            route.target = table.and_then(|table| {
-                let layout = table.layout(&route.relation).ok()?;
-                Some((Arc::clone(table), Arc::new(layout)))
-            });
+        for route in self.routes.values_mut() {
+            route.target = target(&self.tables, &route.relation);
         }
     }
 
@@ -131,12 +122,17 @@ impl Assembler {
         }
         self.events = 0;
         let mut batch = std::mem::take(&mut self.batch);
-        batch.tables = self.open.drain(..).map(|open| open.batch).collect();
+        batch.tables = self.open.drain(..).map(OpenTable::into_batch).collect();
         if let Some(transaction) = &self.transaction {
             batch.boundary = None;
             self.batch.oldest_commit = Some(transaction.commit_time);
         }
         batch
+    }
+
+    /// Counts the bytes that messages came in.
+    pub fn count_bytes(&mut self, bytes: usize) {
+        self.batch.received_bytes += bytes as u64;
     }
 
     pub fn feed(&mut self, message: Message<'_>) -> Result<Fed, StreamError> {
@@ -147,12 +143,18 @@ impl Assembler {
                 }
                 let xid = widen(xid, self.near);
                 self.near = xid;
-                self.transaction = Some(Transaction { xid, commit_time, repeated: final_lsn < self.start });
-                self.batch.oldest_commit.get_or_insert(commit_time);
+                let repeated = final_lsn < self.start;
+                self.transaction = Some(Transaction { xid, commit_time, repeated });
+                if !repeated {
+                    self.batch.oldest_commit.get_or_insert(commit_time);
+                }
                 Ok(Fed::Other)
             }
             Message::Commit { end_lsn, commit_time, .. } => {
-                self.transaction.take().ok_or(StreamError::OutsideTransaction("a commit"))?;
+                let ended = self.transaction.take().ok_or(StreamError::OutsideTransaction("a commit"))?;
+                if ended.repeated {
+                    return Ok(Fed::Other);
+                }
                 self.batch.boundary = Some(Boundary { end: end_lsn, commit_time });
                 self.batch.transactions += 1;
                 Ok(Fed::Committed)
@@ -176,68 +178,95 @@ impl Assembler {
 
     fn relation(&mut self, relation: Relation) {
         let oid = relation.id;
-        if self.routes.get(&oid).is_some_and(|route| route.relation == relation && route.target.is_some()) {
+        let known = self.routes.get(&oid).filter(|route| route.relation == relation);
+        if known.is_some_and(|route| !matches!(route.target, Target::Nowhere)) {
             return;
         }
-        let table = self.tables.get(&oid).cloned();
-        let target = match &table {
-            None => {
-                let (schema, name) = (relation.schema.clone(), relation.name.clone());
-                self.batch.unknown.push(UnknownRelation { oid, schema, name });
-                None
-            }
-            Some(table) if table.standing == Standing::Filtered => None,
-            Some(table) => match table.layout(&relation) {
-                Ok(layout) => Some((Arc::clone(table), Arc::new(layout))),
-                Err(reason) => {
-                    self.misfit(table, reason);
-                    None
-                }
-            },
-        };
+        if !self.tables.contains_key(&oid) {
+            let (schema, name) = (relation.schema.clone(), relation.name.clone());
+            self.batch.unknown.push(UnknownRelation { oid, schema, name });
+        }
+        let target = target(&self.tables, &relation);
         self.routes.insert(oid, Route { relation, target, open: None });
+    }
+
+    /// The relation's part of the batch and the transaction at hand; None when the event goes nowhere.
+    fn part(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
+        let transaction = self.transaction.as_ref().ok_or(StreamError::OutsideTransaction(what))?;
+        let route = self.routes.get_mut(&oid).ok_or(StreamError::UnknownRelation(oid))?;
+        if transaction.repeated {
+            return Ok(None);
+        }
+        self.events += 1;
+        let (table, layout) = match &route.target {
+            Target::Table(table, layout) => (table, layout),
+            Target::Misfit(table, reason) => {
+                // A table may be known as it is by now, while the stream is still where it was different.
+                if !table.holds(transaction.xid) {
+                    let (table, reason) = (Arc::clone(table), reason.clone());
+                    self.misfit(&table, reason);
+                }
+                self.batch.filtered += 1;
+                return Ok(None);
+            }
+            Target::Nowhere => {
+                self.batch.filtered += 1;
+                return Ok(None);
+            }
+        };
+        let part = *route.open.get_or_insert_with(|| {
+            self.open.push(OpenTable::new(Arc::clone(table), Arc::clone(layout)));
+            self.open.len() - 1
+        });
+        self.open[part].batch.tally.last_commit = transaction.commit_time;
+        Ok(Some((part, transaction.xid)))
     }
 
     /// The table fails here; what came before in the batch is still applied.
     fn misfit(&mut self, table: &Arc<StreamTable>, reason: String) {
-        let part = self.open.iter().rposition(|open| open.batch.table.source_oid == table.source_oid);
+        let oid = table.source_oid;
+        let part = self.open.iter().rposition(|open| open.batch.table.source_oid == oid);
         let part = part.unwrap_or_else(|| {
             let layout = Layout { columns: Vec::new(), key: Vec::new() };
             self.open.push(OpenTable::new(Arc::clone(table), Arc::new(layout)));
             self.open.len() - 1
         });
         self.open[part].step(Step::Misfit(reason));
+        if let Some(route) = self.routes.get_mut(&oid) {
+            route.target = Target::Nowhere;
+        }
+        // Nor does a relation that fits again bring back what was left out meanwhile.
+        let failed = StreamTable { standing: Standing::Filtered, ..StreamTable::clone(table) };
+        self.tables.insert(oid, Arc::new(failed));
     }
 
-    /// The route's part of the batch and the transaction at hand; None when the event goes nowhere.
-    fn part(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
-        let transaction = self.transaction.as_ref().ok_or(StreamError::OutsideTransaction(what))?;
-        let route = self.routes.get_mut(&oid).ok_or(StreamError::UnknownRelation(oid))?;
-        self.events += 1;
-        if transaction.repeated {
-            return Ok(None);
+    /// As [misfit](Self::misfit), for an event that was counted in the table's part already.
+    fn misfit_in(&mut self, part: usize, reason: &str) {
+        let open = &mut self.open[part];
+        open.batch.tally.filtered += 1;
+        let table = Arc::clone(&open.batch.table);
+        self.misfit(&table, reason.to_owned());
+    }
+
+    /// From here on the range's events are skipped: what they change will be in the range when it is read again.
+    fn copy_again(&mut self, part: usize, range: usize) {
+        let open = &mut self.open[part];
+        open.step(Step::CopyAgain { range });
+        let table = Arc::new(open.batch.table.awaiting(range));
+        open.batch.table = Arc::clone(&table);
+        if let Some(route) = self.routes.get_mut(&table.source_oid)
+            && let Target::Table(known, _) = &mut route.target
+        {
+            *known = Arc::clone(&table);
         }
-        let Some((table, layout)) = &route.target else {
-            self.batch.filtered += 1;
-            return Ok(None);
-        };
-        let part = match route.open {
-            Some(part) => part,
-            None => {
-                self.open.push(OpenTable::new(Arc::clone(table), Arc::clone(layout)));
-                route.open = Some(self.open.len() - 1);
-                self.open.len() - 1
-            }
-        };
-        self.open[part].batch.tally.last_commit = transaction.commit_time;
-        Ok(Some((part, transaction.xid)))
+        self.tables.insert(table.source_oid, table);
     }
 
     fn insert(&mut self, oid: u32, new: Tuple<'_>) -> Result<Fed, StreamError> {
         let Some((part, xid)) = self.part(oid, "an insert")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.inserts += 1;
-        self.new_key.read(&open.batch.layout, new, None)?;
+        self.new_key.read(&open.batch.layout, new)?;
         if judged(open, &self.new_key, xid) {
             open.insert(&mut self.batch.arena, &self.new_key, new);
         }
@@ -248,13 +277,13 @@ impl Assembler {
         let Some((part, xid)) = self.part(oid, "a delete")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.deletes += 1;
-        let (Old::Key(old) | Old::Row(old)) = old;
-        self.old_key.read(&open.batch.layout, old, None)?;
+        let (Old::Key(row) | Old::Row(row)) = old;
+        self.old_key.read(&open.batch.layout, row)?;
         if judged(open, &self.old_key, xid) {
-            if open.batch.table.has_key() {
-                open.delete(&mut self.batch.arena, &self.old_key);
-            } else {
-                open.whole(&mut self.batch.arena, old, None);
+            match old {
+                _ if open.batch.table.has_key() => open.delete(&mut self.batch.arena, &self.old_key),
+                Old::Row(old) => open.whole(&mut self.batch.arena, old, None),
+                Old::Key(_) => self.misfit_in(part, ANOTHER_IDENTITY),
             }
         }
         Ok(Fed::Change)
@@ -265,27 +294,32 @@ impl Assembler {
         let open = &mut self.open[part];
         let arena = &mut self.batch.arena;
         open.batch.tally.updates += 1;
-        // A whole old row holds what the new one leaves out.
+        // A whole old row holds all that the new one leaves out; an old key, a key too long to be sent twice.
         self.filled.clear();
         let new = match old {
-            Some(Old::Row(old)) if new.has_unchanged() => {
-                merge_into(&mut self.filled, old, new)?;
+            Some(old) if new.has_unchanged() => {
+                match old {
+                    Old::Row(old) => merge_into(&mut self.filled, old, new)?,
+                    Old::Key(old) => merge_key_into(&mut self.filled, old, new, &open.batch.layout.key)?,
+                }
                 Tuple::from_validated(&self.filled)
             }
             _ => new,
         };
-        let old = old.map(|(Old::Key(old) | Old::Row(old))| old);
-        self.new_key.read(&open.batch.layout, new, old)?;
+        self.new_key.read(&open.batch.layout, new)?;
         if !open.batch.table.has_key() {
-            if let (true, Some(old)) = (judged(open, &self.new_key, xid), old) {
-                open.whole(arena, old, Some(new));
+            if judged(open, &self.new_key, xid) {
+                match old {
+                    Some(Old::Row(old)) => open.whole(arena, old, Some(new)),
+                    Some(Old::Key(_)) | None => self.misfit_in(part, ANOTHER_IDENTITY),
+                }
             }
             return Ok(Fed::Change);
         }
         // An old key alone does not mean a change: one stored out of line is sent beside an equal one.
         let moved = match old {
-            Some(old) => {
-                self.old_key.read(&open.batch.layout, old, None)?;
+            Some(Old::Key(old) | Old::Row(old)) => {
+                self.old_key.read(&open.batch.layout, old)?;
                 self.old_key.bytes() != self.new_key.bytes()
             }
             None => false,
@@ -296,7 +330,7 @@ impl Assembler {
             }
             return Ok(Fed::Change);
         }
-        let table = Arc::clone(&open.batch.table);
+        let table = &open.batch.table;
         match (table.judge(self.old_key.first(), xid), table.judge(self.new_key.first(), xid)) {
             (Judgement::Apply, Judgement::Apply) => open.rekey(arena, &self.old_key, &self.new_key, new)?,
             (Judgement::Apply, _) => open.delete(arena, &self.old_key),
@@ -304,13 +338,14 @@ impl Assembler {
             // The missing values stood under the old key, whose range was read after the row had left it:
             // they are nowhere here, and the old key may hold another row by now.
             (_, Judgement::Apply) => {
+                let range = table.range_of(self.new_key.first());
                 open.batch.tally.skipped += 1;
-                if let Some(range) = range_of(&table, self.new_key.first()) {
-                    open.step(Step::CopyAgain { range });
+                if let Some(range) = range {
+                    self.copy_again(part, range);
                 }
             }
             (Judgement::Filter, _) | (_, Judgement::Filter) => open.batch.tally.filtered += 1,
-            (Judgement::Skip { .. }, Judgement::Skip { .. }) => open.batch.tally.skipped += 1,
+            (Judgement::Skip, Judgement::Skip) => open.batch.tally.skipped += 1,
         }
         Ok(Fed::Change)
     }
@@ -335,7 +370,7 @@ impl Assembler {
             }
         };
         match truncated {
-            Some(truncated) => open.truncate(truncated),
+            Some(truncated) => open.step(Step::Truncate(truncated)),
             None => open.batch.tally.skipped += 1,
         }
         Ok(())
@@ -346,23 +381,10 @@ impl Assembler {
 fn judged(open: &mut OpenTable, key: &Key, xid: u64) -> bool {
     match open.batch.table.judge(key.first(), xid) {
         Judgement::Apply => return true,
-        Judgement::Skip { .. } => open.batch.tally.skipped += 1,
+        Judgement::Skip => open.batch.tally.skipped += 1,
         Judgement::Filter => open.batch.tally.filtered += 1,
     }
     false
 }
 
-fn range_of(table: &StreamTable, key: Option<crate::wire::Column<'_>>) -> Option<usize> {
-    match &table.standing {
-        Standing::Judged(ranges) if ranges.len() == 1 => Some(0),
-        Standing::Judged(ranges) => {
-            let key = key.and_then(super::stream_table::integer)?;
-            ranges.iter().position(|judged| judged.range.contains(key))
-        }
-        _ => None,
-    }
-}
-
-fn by_oid(tables: Vec<Arc<StreamTable>>) -> HashMap<u32, Arc<StreamTable>> {
-    tables.into_iter().map(|table| (table.source_oid, table)).collect()
-}
+const ANOTHER_IDENTITY: &str = "the source changed the table's replica identity";

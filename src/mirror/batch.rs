@@ -39,12 +39,18 @@ impl Arena {
     pub(super) fn keep(&mut self, tuple: Tuple<'_>) -> Span {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(tuple.as_bytes());
-        self.since(start)
+        Span { start, len: self.bytes.len() - start }
     }
 
-    /// What was written from `start` on.
-    pub(super) fn since(&self, start: usize) -> Span {
-        Span { start, len: self.bytes.len() - start }
+    /// Keeps `tuple` in place of what was at `old`, which nothing else may refer to: a row that is changed
+    /// over and over doesn't fill the arena with its past.
+    pub(super) fn replace(&mut self, old: Span, tuple: Tuple<'_>) -> Span {
+        let bytes = tuple.as_bytes();
+        if bytes.len() > old.len {
+            return self.keep(tuple);
+        }
+        self.bytes[old.start..old.start + bytes.len()].copy_from_slice(bytes);
+        Span { start: old.start, len: bytes.len() }
     }
 }
 
@@ -61,7 +67,7 @@ pub struct Batch {
     pub oldest_commit: Option<i64>,
     /// Relations that the stream named and no mirrored table is known for; their events were left out.
     pub unknown: Vec<UnknownRelation>,
-    /// Events left out because their table is not mirrored.
+    /// Events left out because their table is not mirrored, or no longer.
     pub filtered: u64,
     /// Source bytes that the changes came in.
     pub received_bytes: u64,
@@ -97,14 +103,22 @@ pub enum Step {
     /// Changes to different keys: their order does not matter.
     Folded(Vec<Change>),
     /// A changed key whose row is only partly known here: the rest stays as it is under the old key.
-    Rekey { old: Span, row: Span },
+    Rekey {
+        old: Span,
+        row: Span,
+    },
     /// A row of a table without a key, found by all of its columns; no new row: it was deleted.
-    Whole { old: Span, new: Option<Span> },
+    Whole {
+        old: Span,
+        new: Option<Span>,
+    },
     Truncate(Truncated),
     /// From here on the table's events don't fit the mirror: it fails, for this reason.
     Misfit(String),
     /// This range holds a row that can't be completed from the stream: it must be copied again.
-    CopyAgain { range: usize },
+    CopyAgain {
+        range: usize,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

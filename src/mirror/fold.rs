@@ -8,38 +8,50 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::batch::{Action, Arena, Change, Span, Step, TableBatch, Tally, Truncated};
+use super::batch::{Action, Arena, Change, Span, Step, TableBatch, Tally};
 use super::stream_table::{Layout, Standing, StreamTable};
 use crate::wire::{Column, Tuple, TupleWriter, WireError};
 
 /// A table's part of the batch, open for more events.
 pub(super) struct OpenTable {
     pub(super) batch: TableBatch,
-    /// Where in the last step, when that is a folded one, each key stands.
+    /// The step at hand: what comes next may fold into it, or join it.
+    changes: Vec<Change>,
+    /// Where in `changes` each key stands; only of a table that folds.
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     ready: bool,
+    folds: bool,
     /// How many changes and other steps there are to apply, about: those that cancelled out included.
     pub(super) asked: usize,
 }
 
 impl OpenTable {
     pub(super) fn new(table: Arc<StreamTable>, layout: Arc<Layout>) -> OpenTable {
-        let ready = table.standing == Standing::Ready;
-        let batch = TableBatch { table, layout, steps: Vec::new(), tally: Tally::default() };
-        OpenTable { batch, index: HashTable::new(), hasher: DefaultHashBuilder::default(), ready, asked: 0 }
+        OpenTable {
+            ready: table.standing == Standing::Ready,
+            folds: table.key_folds && table.has_key(),
+            batch: TableBatch { table, layout, steps: Vec::new(), tally: Tally::default() },
+            changes: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            asked: 0,
+        }
+    }
+
+    pub(super) fn into_batch(mut self) -> TableBatch {
+        self.close();
+        self.batch
     }
 
     pub(super) fn insert(&mut self, arena: &mut Arena, key: &Key, row: Tuple<'_>) {
-        if !self.folds() {
+        if !self.folds {
             return self.follow(arena, key, Some(row), Action::Insert);
         }
-        let found = self.find(arena, key);
-        let row = arena.keep(row);
-        match found {
-            None => self.push(arena, key, row, Action::Insert),
+        match self.find(arena, key) {
+            None => self.push(arena, key, Some(row), Action::Insert),
             Some(change) => {
-                change.row = row;
+                change.row = arena.replace(change.row, row);
                 change.action = match change.action {
                     Action::Nothing => Action::Insert,
                     _ => Action::Replace,
@@ -51,44 +63,39 @@ impl OpenTable {
     pub(super) fn update(&mut self, arena: &mut Arena, key: &Key, row: Tuple<'_>) -> Result<(), WireError> {
         let partial = row.has_unchanged();
         let action = Action::Update { partial };
-        if !self.folds() {
+        if !self.folds {
             self.follow(arena, key, Some(row), action);
             return Ok(());
         }
-        match self.find(arena, key).map(|change| *change) {
-            None => {
-                let row = arena.keep(row);
-                self.push(arena, key, row, action);
-            }
+        match self.find(arena, key) {
+            None => self.push(arena, key, Some(row), action),
             Some(Change { action: Action::Delete | Action::Nothing, .. }) if partial => {
                 // Only a stream that diverged updates a row that it took away: let the applier find out.
                 self.close();
-                let row = arena.keep(row);
-                self.push(arena, key, row, action);
+                self.push(arena, key, Some(row), action);
             }
-            Some(before) => {
-                let row = if partial { merge(arena, before.row, row)? } else { arena.keep(row) };
-                let partial = partial && arena.tuple(row).has_unchanged();
-                if let Some(change) = self.find(arena, key) {
-                    change.row = row;
-                    change.action = match before.action {
-                        Action::Update { .. } => Action::Update { partial },
-                        Action::Delete | Action::Nothing => Action::Replace,
-                        same => same,
-                    };
-                }
+            Some(change) => {
+                change.row =
+                    if partial { merge(arena, change.row, row)? } else { arena.replace(change.row, row) };
+                change.action = match change.action {
+                    Action::Update { .. } => {
+                        Action::Update { partial: partial && arena.tuple(change.row).has_unchanged() }
+                    }
+                    Action::Delete | Action::Nothing => Action::Replace,
+                    same => same,
+                };
             }
         }
         Ok(())
     }
 
     pub(super) fn delete(&mut self, arena: &mut Arena, key: &Key) {
-        if !self.folds() {
+        if !self.folds {
             return self.follow(arena, key, None, Action::Delete);
         }
         let ready = self.ready;
         match self.find(arena, key) {
-            None => self.push(arena, key, Span::default(), Action::Delete),
+            None => self.push(arena, key, None, Action::Delete),
             Some(change) => {
                 // In a table that is still being filled a delete of what isn't there costs nothing, and
                 // leaving it out would lean on the judgement of two events instead of one.
@@ -107,35 +114,25 @@ impl OpenTable {
         new: &Key,
         row: Tuple<'_>,
     ) -> Result<(), WireError> {
-        if !self.folds() {
-            let (old, row) = (arena.keep(old.tuple()), arena.keep(row));
-            self.step_last(Step::Rekey { old, row });
+        if !self.folds {
+            self.rekey_in_place(arena, old, row);
             return Ok(());
         }
-        let known = self.find(arena, old).map(|change| *change);
-        let row = match known {
-            _ if !row.has_unchanged() => arena.keep(row),
-            Some(Change { row: before, action: Action::Insert | Action::Replace | Action::Update { .. }, .. }) => {
-                merge(arena, before, row)?
+        let mut merged = Vec::new();
+        let row = match self.find(arena, old) {
+            Some(known) if row.has_unchanged() && known.row != Span::default() => {
+                merge_into(&mut merged, arena.tuple(known.row), row)?;
+                Tuple::from_validated(&merged)
             }
-            _ => arena.keep(row),
+            _ => row,
         };
-        if arena.tuple(row).has_unchanged() {
-            self.close();
-            let old = arena.keep(old.tuple());
-            self.step_last(Step::Rekey { old, row });
+        if row.has_unchanged() {
+            self.rekey_in_place(arena, old, row);
             return Ok(());
         }
-        self.delete(arena, old);
         self.batch.tally.split += 1;
-        match self.find(arena, new) {
-            None => self.push(arena, new, row, Action::Insert),
-            Some(change) => {
-                change.row = row;
-                change.action =
-                    if change.action == Action::Nothing { Action::Insert } else { Action::Replace };
-            }
-        }
+        self.delete(arena, old);
+        self.insert(arena, new, row);
         Ok(())
     }
 
@@ -143,88 +140,60 @@ impl OpenTable {
     pub(super) fn whole(&mut self, arena: &mut Arena, old: Tuple<'_>, new: Option<Tuple<'_>>) {
         let old = arena.keep(old);
         let new = new.map(|new| arena.keep(new));
-        self.step_last(Step::Whole { old, new });
-    }
-
-    /// What was folded for rows that the truncation removes need not be applied at all.
-    pub(super) fn truncate(&mut self, truncated: Truncated) {
-        self.close();
-        self.step(Step::Truncate(truncated));
+        self.step(Step::Whole { old, new });
     }
 
     pub(super) fn step(&mut self, step: Step) {
         self.close();
-        self.step_last(step);
-    }
-
-    fn step_last(&mut self, step: Step) {
         self.asked += 1;
         self.batch.steps.push(step);
     }
 
-    fn folds(&self) -> bool {
-        self.batch.table.key_folds && self.batch.table.has_key()
+    fn rekey_in_place(&mut self, arena: &mut Arena, old: &Key, row: Tuple<'_>) {
+        let (old, row) = (arena.keep(old.tuple()), arena.keep(row));
+        self.step(Step::Rekey { old, row });
     }
 
-    /// Ends the folded step: what comes now is applied after it.
+    /// Ends the step at hand: what comes now is applied after it.
     fn close(&mut self) {
-        self.index.clear();
-        if let Some(Step::Folded(changes)) = self.batch.steps.last()
-            && !changes.is_empty()
-        {
-            self.batch.steps.push(Step::Folded(Vec::new()));
-        }
-    }
-
-    fn changes(&mut self) -> &mut Vec<Change> {
-        if !matches!(self.batch.steps.last(), Some(Step::Folded(_))) {
+        if !self.changes.is_empty() {
             self.index.clear();
-            self.batch.steps.push(Step::Folded(Vec::new()));
-        }
-        match self.batch.steps.last_mut() {
-            Some(Step::Folded(changes)) => changes,
-            _ => unreachable!("a folded step was just pushed"),
+            self.batch.steps.push(Step::Folded(std::mem::take(&mut self.changes)));
         }
     }
 
     fn find(&mut self, arena: &Arena, key: &Key) -> Option<&mut Change> {
         let hash = self.hasher.hash_one(key.bytes());
-        let Some(Step::Folded(changes)) = self.batch.steps.last_mut() else {
-            return None;
-        };
-        let place = self.index.find(hash, |place| arena.slice(changes[*place as usize].key) == key.bytes())?;
+        let changes = &mut self.changes;
+        let place =
+            self.index.find(hash, |place| arena.slice(changes[*place as usize].key) == key.bytes())?;
         changes.get_mut(*place as usize)
     }
 
-    fn push(&mut self, arena: &mut Arena, key: &Key, row: Span, action: Action) {
-        let key = arena.keep(key.tuple());
-        self.asked += 1;
-        let changes = self.changes();
-        changes.push(Change { key, row, action });
-        let place = (changes.len() - 1) as u32;
-        let Some(Step::Folded(changes)) = self.batch.steps.last() else {
-            return;
-        };
-        let hash = |place: &u32| self.hasher.hash_one(arena.slice(changes[*place as usize].key));
+    /// Adds a change to a key that the step at hand doesn't have.
+    fn push(&mut self, arena: &mut Arena, key: &Key, row: Option<Tuple<'_>>, action: Action) {
+        let place = self.changes.len() as u32;
+        self.add(arena, key, row, action);
+        let hash = |place: &u32| self.hasher.hash_one(arena.slice(self.changes[*place as usize].key));
         self.index.insert_unique(hash(&place), place, hash);
     }
 
     /// Without folding, order is kept: inserts join inserts, and deletes join deletes, since nothing can
     /// come between two of a kind for one key.
     fn follow(&mut self, arena: &mut Arena, key: &Key, row: Option<Tuple<'_>>, action: Action) {
-        let joins = match self.batch.steps.last() {
-            Some(Step::Folded(changes)) => changes
-                .last()
-                .is_none_or(|last| last.action == action && matches!(action, Action::Insert | Action::Delete)),
-            _ => false,
-        };
+        let joins = self.changes.last().is_none_or(|last| last.action == action)
+            && matches!(action, Action::Insert | Action::Delete);
         if !joins {
-            self.batch.steps.push(Step::Folded(Vec::new()));
+            self.close();
         }
+        self.add(arena, key, row, action);
+    }
+
+    fn add(&mut self, arena: &mut Arena, key: &Key, row: Option<Tuple<'_>>, action: Action) {
         let key = arena.keep(key.tuple());
         let row = row.map(|row| arena.keep(row)).unwrap_or_default();
         self.asked += 1;
-        self.changes().push(Change { key, row, action });
+        self.changes.push(Change { key, row, action });
     }
 }
 
@@ -235,21 +204,11 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Reads the key of `row`; where it has a column unchanged (a key too long to be sent twice), from `old`.
-    pub(super) fn read(
-        &mut self,
-        layout: &Layout,
-        row: Tuple<'_>,
-        old: Option<Tuple<'_>>,
-    ) -> Result<(), WireError> {
+    pub(super) fn read(&mut self, layout: &Layout, row: Tuple<'_>) -> Result<(), WireError> {
         self.bytes.clear();
         let mut writer = TupleWriter::new(&mut self.bytes);
         for position in &layout.key {
-            let mut column = row.get(*position).unwrap_or(Column::Null);
-            if let (Column::Unchanged, Some(old)) = (column, old) {
-                column = old.get(*position).unwrap_or(Column::Null);
-            }
-            writer.put(column);
+            writer.put(row.get(*position).unwrap_or(Column::Null));
         }
         writer.finish().map(drop)
     }
@@ -271,17 +230,36 @@ impl Key {
 fn merge(arena: &mut Arena, old: Span, new: Tuple<'_>) -> Result<Span, WireError> {
     let mut merged = Vec::with_capacity(new.as_bytes().len());
     merge_into(&mut merged, arena.tuple(old), new)?;
-    Ok(arena.keep(Tuple::from_validated(&merged)))
+    Ok(arena.replace(old, Tuple::from_validated(&merged)))
 }
 
 /// Writes `new` with its unchanged columns taken from `old`.
 pub(super) fn merge_into(out: &mut Vec<u8>, old: Tuple<'_>, new: Tuple<'_>) -> Result<(), WireError> {
+    merge_where(out, old, new, |_| true)
+}
+
+/// Writes `new` with those of its unchanged columns taken from `old` that are at these positions.
+pub(super) fn merge_key_into(
+    out: &mut Vec<u8>,
+    old: Tuple<'_>,
+    new: Tuple<'_>,
+    key: &[usize],
+) -> Result<(), WireError> {
+    merge_where(out, old, new, |position| key.contains(&position))
+}
+
+fn merge_where(
+    out: &mut Vec<u8>,
+    old: Tuple<'_>,
+    new: Tuple<'_>,
+    takes: impl Fn(usize) -> bool,
+) -> Result<(), WireError> {
     let mut writer = TupleWriter::new(out);
     let mut before = old.iter();
-    for column in new {
+    for (position, column) in new.iter().enumerate() {
         let before = before.next();
         writer.put(match (column, before) {
-            (Column::Unchanged, Some(before)) => before,
+            (Column::Unchanged, Some(before)) if takes(position) => before,
             (column, _) => column,
         });
     }

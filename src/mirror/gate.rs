@@ -39,6 +39,10 @@ pub enum Refusal {
     OtherServer,
     #[error("the mirror was made from database \"{0}\", and this is another")]
     OtherDatabase(String),
+    #[error(
+        "the mirror stands on replication slot \"{was}\", not on \"{is}\"; the other one keeps WAL on the source until it is dropped there"
+    )]
+    OtherSlot { was: String, is: String },
     #[error("the replication slot is gone")]
     SlotGone,
     #[error("the replication slot was lost: the source removed WAL that it still needed")]
@@ -122,7 +126,10 @@ mod tests {
     fn each_loss_is_told_from_the_others() {
         let refusal = |found: &Found| check(&remembered(), found).unwrap_err();
         assert_eq!(refusal(&Found { system_identifier: "8".into(), ..found() }), Refusal::OtherServer);
-        assert_eq!(refusal(&Found { database: "o2".into(), ..found() }), Refusal::OtherDatabase("odoo".into()));
+        assert_eq!(
+            refusal(&Found { database: "o2".into(), ..found() }),
+            Refusal::OtherDatabase("odoo".into())
+        );
         assert_eq!(refusal(&Found { slot: None, ..found() }), Refusal::SlotGone);
         assert_eq!(refusal(&with_slot(|slot| slot.lost = true)), Refusal::SlotLost);
         assert_eq!(refusal(&with_slot(|slot| slot.plugin = "wal2json".into())), Refusal::NotOurSlot);

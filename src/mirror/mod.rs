@@ -8,6 +8,7 @@ mod fold;
 pub mod gate;
 pub mod quote;
 pub mod ranges;
+mod route;
 pub mod shape;
 pub mod snapshot;
 pub mod source_table;

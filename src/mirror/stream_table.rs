@@ -35,7 +35,8 @@ pub struct StreamColumn {
 pub enum Standing {
     /// Every event is applied.
     Ready,
-    /// The rows came in by chunks: each event is judged by the snapshot of its key's range.
+    /// The rows came in by chunks: each event is judged by the snapshot of its key's range. The ranges ascend
+    /// and tile all keys; only a table with one integer key has several.
     Judged(Vec<JudgedRange>),
     /// No event is applied: the table failed.
     Filtered,
@@ -61,9 +62,7 @@ impl JudgedRange {
 pub enum Judgement {
     Apply,
     /// The chunk that the key's range came in has it already.
-    Skip {
-        range: usize,
-    },
+    Skip,
     Filter,
 }
 
@@ -88,7 +87,10 @@ impl StreamTable {
                     return Err(format!("column {} changed its type on the source", column.name));
                 }
                 Some(column) if column.type_modifier != streamed.type_modifier => {
-                    return Err(format!("column {} changed its length or precision on the source", column.name));
+                    return Err(format!(
+                        "column {} changed its length or precision on the source",
+                        column.name
+                    ));
                 }
                 Some(column) => columns.push(Some(column.name.clone())),
             }
@@ -97,7 +99,12 @@ impl StreamTable {
         if let Some(gone) = self.columns.iter().find(|column| place(&column.name).is_none()) {
             return Err(format!("the source no longer publishes column {}", gone.name));
         }
-        let key = self.key.iter().filter_map(place).collect();
+        let key: Vec<usize> = self.key.iter().filter_map(place).collect();
+        // Old rows are sent as their replica identity: another one doesn't tell this key.
+        let identifies = relation.columns.iter().any(|column| column.key);
+        if identifies && !key.iter().all(|place| relation.columns[*place].key) {
+            return Err("the source changed the table's replica identity".to_owned());
+        }
         Ok(Layout { columns, key })
     }
 
@@ -108,19 +115,44 @@ impl StreamTable {
             Standing::Filtered => return Judgement::Filter,
             Standing::Judged(ranges) => ranges,
         };
-        let index = match ranges.as_slice() {
-            [_] => Some(0),
-            several => {
-                let key = key.and_then(integer);
-                key.and_then(|key| several.iter().position(|judged| judged.range.contains(key)))
-            }
-        };
-        match index {
-            Some(range) if ranges[range].holds(xid) => Judgement::Skip { range },
+        match self.range_of(key) {
+            Some(range) if ranges[range].holds(xid) => Judgement::Skip,
             Some(_) => Judgement::Apply,
-            // Only a table with one integer key has several ranges, and they tile all integers.
             None => Judgement::Filter,
         }
+    }
+
+    /// Which of the ranges that the rows came in by has this key (its first column).
+    pub fn range_of(&self, key: Option<Column<'_>>) -> Option<usize> {
+        match &self.standing {
+            Standing::Judged(ranges) if ranges.len() == 1 => Some(0),
+            Standing::Judged(ranges) => {
+                let key = key.and_then(integer)?;
+                let place = ranges.partition_point(|judged| judged.range.hi.is_some_and(|hi| hi <= key));
+                ranges.get(place)?.range.contains(key).then_some(place)
+            }
+            Standing::Ready | Standing::Filtered => None,
+        }
+    }
+
+    /// Whether no event of transaction `xid` is applied, whatever its key.
+    pub fn holds(&self, xid: u64) -> bool {
+        match &self.standing {
+            Standing::Ready => false,
+            Standing::Judged(ranges) => ranges.iter().all(|judged| judged.holds(xid)),
+            Standing::Filtered => true,
+        }
+    }
+
+    /// The same table, whose range will be read again, under a snapshot that sees what the stream has passed.
+    pub fn awaiting(&self, range: usize) -> StreamTable {
+        let mut table = self.clone();
+        if let Standing::Judged(ranges) = &mut table.standing
+            && let Some(judged) = ranges.get_mut(range)
+        {
+            judged.snapshot = None;
+        }
+        table
     }
 
     /// Whether rows are told apart by a key; else updates and deletes carry whole rows, or don't come.

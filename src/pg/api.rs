@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use pgrx::{JsonB, PgXactCallbackEvent};
 
 use super::board::{self, State};
-use super::wait;
+use super::{guc, wait};
 use crate::config::SourceConfig;
 use crate::wire::Lsn;
 
@@ -61,7 +61,9 @@ mod odoo_mirror_internal {
                 counts.skipped as i64,
                 counts.filtered as i64,
                 counts.missing as i64,
-                (table.last_change != 0).then(|| TimestampWithTimeZone::try_from(table.last_change).ok()).flatten(),
+                (table.last_change != 0)
+                    .then(|| TimestampWithTimeZone::try_from(table.last_change).ok())
+                    .flatten(),
             )
         }))
     }
@@ -96,8 +98,8 @@ mod odoo_mirror_internal {
 
     /// True once the mirror shows the source's commit at `lsn`; false when `timeout` passes first.
     #[pg_extern(volatile)]
-    fn wait_until(position: i64, seconds: f64) -> bool {
-        let wanted = Lsn(position.cast_unsigned()).as_end_position();
+    fn wait_until(position: &str, seconds: f64) -> bool {
+        let wanted = position.parse().unwrap_or(Lsn(u64::MAX)).as_end_position();
         let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
         loop {
             let applied = board::read(|board| board.applied_lsn).unwrap_or(0);
@@ -115,13 +117,7 @@ mod odoo_mirror_internal {
     /// Gives up the slot on the source and the replication origin here, for good; the rows stay. Waits until that is done.
     #[pg_extern(volatile)]
     fn give_up() -> &'static str {
-        if !board::attached() || board::read(|board| board.worker_pid).unwrap_or(0) == 0 {
-            refuse(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "odoo_mirror has no worker, which would give up the slot",
-                "Add odoo_mirror to shared_preload_libraries and restart; or drop the slot on the source: SELECT pg_drop_replication_slot('odoo_mirror')."
-            );
-        }
+        require_worker();
         board::write(|board| board.uninstall = 1);
         wake_worker();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -149,7 +145,7 @@ mod odoo_mirror_internal {
                     refuse(
                         PgSqlErrorCode::ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
                         "the slot is still there: the worker did not answer within a minute",
-                        "SELECT odoo_mirror.status() tells what it is doing."
+                        "SELECT odoo_mirror.status() tells what it is doing.",
                     );
                 }
                 _ => {}
@@ -157,20 +153,20 @@ mod odoo_mirror_internal {
         }
     }
 
-    /// An error with the cure when the library was not preloaded.
+    /// An error with the cure when no worker looks after this database.
     #[pg_extern(stable)]
-    fn require_preload() {
-        if !board::attached() {
-            refuse(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "odoo_mirror is not preloaded, so it has no worker",
-                "Add odoo_mirror to shared_preload_libraries (postgresql.conf, or -c on the server's command line) and restart the server."
-            );
+    fn require_worker() {
+        if let Some((_, message, hint)) = no_worker_here() {
+            refuse(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, hint);
         }
     }
 }
 
-fn refuse(code: PgSqlErrorCode, message: impl Into<std::borrow::Cow<'static, str>>, hint: impl Into<String>) -> ! {
+fn refuse(
+    code: PgSqlErrorCode,
+    message: impl Into<std::borrow::Cow<'static, str>>,
+    hint: impl Into<String>,
+) -> ! {
     let report = pgrx::pg_sys::panic::ErrorReport::new(code, message, "odoo_mirror");
     report.set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("reporting an error leaves the function")
@@ -190,13 +186,42 @@ fn wake_worker() {
     }
 }
 
+/// Why nothing mirrors this database: a state, a sentence and the cure.
+fn no_worker_here() -> Option<(&'static str, String, String)> {
+    if !board::attached() {
+        return Some((
+            "not preloaded",
+            "odoo_mirror is not preloaded, so it has no worker".to_owned(),
+            "Add odoo_mirror to shared_preload_libraries (postgresql.conf, or -c on the server's command line) and restart the server.".to_owned(),
+        ));
+    }
+    let database = guc::text(&guc::DATABASE).unwrap_or_default();
+    (database != current_database()).then(|| {
+        (
+            "other database",
+            format!("odoo_mirror's worker is in database \"{database}\", not in this one"),
+            "Call this in that database, or set odoo_mirror.database in postgresql.conf and restart the server.".to_owned(),
+        )
+    })
+}
+
+fn current_database() -> String {
+    // SAFETY: a syscache lookup; the name is palloc'd, or null for a database dropped under us.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() {
+            return String::new();
+        }
+        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
 fn live() -> serde_json::Value {
-    let Some(mut live) = board::read(snapshot) else {
-        return serde_json::json!({
-            "state": "not preloaded",
-            "message": "add odoo_mirror to shared_preload_libraries and restart the server",
-            "library_version": env!("CARGO_PKG_VERSION"),
-        });
+    let mut live = match no_worker_here() {
+        Some((state, message, hint)) => {
+            serde_json::json!({ "state": state, "message": format!("{message}. {hint}") })
+        }
+        None => board::read(snapshot).unwrap_or_default(),
     };
     live["library_version"] = env!("CARGO_PKG_VERSION").into();
     live
@@ -260,4 +285,3 @@ fn time(micros: i64) -> String {
         rest % 60
     )
 }
-

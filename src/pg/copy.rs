@@ -2,41 +2,39 @@
 //! broken off at any point goes on with the ranges that are missing.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::prelude::*;
 
 use super::board::{self, State};
 use super::copy_in::copy_in;
-use super::mirror::{PATIENCE, still_wanted};
-use super::network::Network;
+use super::mirror::still_wanted;
+use super::network::{Network, PATIENCE};
 use super::owner::AsOwner;
-use super::registry::{self, Settings, Table};
+use super::progress::{self, Settings};
+use super::registry::{self, Table};
 use super::sql::{self, Row};
-use super::{guc, indexes, secret, transaction, worker};
-use crate::config::SourceConfig;
+use super::{guc, indexes, mirror, transaction, worker};
 use crate::error::{Error, Verdict};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
 use crate::source::chunk::ChunkRequest;
-use crate::source::connect::Connector;
 use crate::source::link::{Event, Request};
 
 /// The first copy of all tables, before the stream starts: by copy workers at the same time, as far as there are
 /// any, and by this worker for what they leave.
 pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Copying, "copying the tables");
-    let oids: Vec<u32> = transaction::transaction(registry::tables)?.iter().map(|table| table.source.oid).collect();
-    network.ask(Request::Writers { tables: oids });
-    let must_see = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::Writers(xids)) => break xids,
-            Some(_) => {}
-            None => still_wanted(settings)?,
-        }
+    let oids: Vec<u32> =
+        transaction::transaction(registry::tables)?.iter().map(|table| table.source.oid).collect();
+    let pick = |event| match event {
+        Event::Writers(xids) => Ok(xids),
+        other => Err(other),
     };
-    transaction::transaction(|| registry::set_must_see(&must_see))?;
+    let must_see = network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
+    transaction::transaction(|| progress::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
     while workers.running() {
         if network.next(PATIENCE)?.is_none() {
@@ -44,8 +42,34 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
         }
     }
     drop(workers);
-    while range(network, settings, Guard::Noted, None)? {}
-    indexes::build_all(settings)
+    loop {
+        while range(network, Guard::Noted, None)? != Copied::None {}
+        if !rewritten(network, settings, None)? {
+            return indexes::build_all(settings);
+        }
+    }
+}
+
+/// Marks ranges that were read before their table was rewritten, since a rewrite may change rows without an event:
+/// they are copied again. True: there were some.
+pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>) -> Result<bool, Error> {
+    let mut tables = transaction::transaction(registry::tables)?;
+    tables.retain(|table| table.state == "copying" && only.is_none_or(|name| name == table.name));
+    let pick = |event| match event {
+        Event::Filenodes(filenodes) => Ok(filenodes),
+        other => Err(other),
+    };
+    let oids = tables.iter().map(|table| table.source.oid).collect();
+    let filenodes = network.answer(Request::Filenodes { tables: oids }, pick, || still_wanted(settings))?;
+    let mut again = false;
+    for table in &tables {
+        let Some((_, now)) = filenodes.iter().find(|(oid, _)| *oid == table.source.oid) else { continue };
+        for range in table.ranges.iter().filter(|range| range.snapshot.is_some() && range.filenode != *now) {
+            transaction::transaction(|| registry::copy_again(&table.name, range.ordinal))?;
+            again = true;
+        }
+    }
+    Ok(again)
 }
 
 /// What a chunk's snapshot must see.
@@ -57,19 +81,25 @@ pub enum Guard {
     Passed,
 }
 
-/// Copies one missing range, of `table` or of any; false: there is none.
-pub fn range(
-    network: &mut Network,
-    settings: &Settings,
-    guard: Guard,
-    table: Option<&str>,
-) -> Result<bool, Error> {
+/// What became of the attempt to copy a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Copied {
+    /// No range is missing.
+    None,
+    /// One was copied, or its table failed: there may be more.
+    More,
+    /// The table must wait, for this reason.
+    Waits(String),
+}
+
+/// Copies one missing range, of `table` or of any.
+pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Error> {
     transaction::begin();
-    let copied = copy_claimed(network, settings, guard, table);
+    let copied = copy_claimed(network, guard, table);
     match copied {
-        Ok(more) => transaction::attempt(|| {
+        Ok(copied) => transaction::attempt(|| {
             transaction::commit();
-            Ok(more)
+            Ok(copied)
         })
         .inspect_err(|_| transaction::abort()),
         Err((failed, error)) => {
@@ -83,9 +113,12 @@ pub fn range(
             });
             // What the destination refuses, or the source won't give, concerns that table alone.
             if error.verdict == Verdict::RetrySlowly && error.sqlstate.is_some() {
-                let hint = error.hint.clone().unwrap_or_else(|| format!("Then SELECT odoo_mirror.resync('{failed}')."));
+                let hint = error
+                    .hint
+                    .clone()
+                    .unwrap_or_else(|| format!("Then SELECT odoo_mirror.resync('{failed}')."));
                 transaction::transaction(|| registry::fail(&failed, &error.message, &hint))?;
-                return Ok(true);
+                return Ok(Copied::More);
             }
             Err(error)
         }
@@ -94,16 +127,10 @@ pub fn range(
 
 type Failed = (Option<String>, Error);
 
-fn copy_claimed(
-    network: &mut Network,
-    settings: &Settings,
-    guard: Guard,
-    table: Option<&str>,
-) -> Result<bool, Failed> {
+fn copy_claimed(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Failed> {
     let claimed = transaction::attempt(|| claim(table)).map_err(|error| (None, error))?;
-    let Some((table, ordinal)) = claimed else { return Ok(false) };
-    copy_range(network, settings, guard, &table, ordinal).map_err(|error| (Some(table.name.clone()), error))?;
-    Ok(true)
+    let Some((table, ordinal)) = claimed else { return Ok(Copied::None) };
+    copy_range(network, guard, &table, ordinal).map_err(|error| (Some(table.name.clone()), error))
 }
 
 /// Takes a range that nobody copies yet, and holds it until the transaction ends.
@@ -116,42 +143,39 @@ fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
         &[table],
     )?;
     let Some(row) = claimed.first() else { return Ok(None) };
-    let name = registry::text(row, 0);
+    let name = sql::text(row, 0);
     let table = registry::tables()?.into_iter().find(|table| table.name == name);
-    Ok(table.map(|table| (table, registry::number(row, 1) as i32)))
+    Ok(table.map(|table| (table, sql::number(row, 1) as i32)))
 }
 
-fn copy_range(
-    network: &mut Network,
-    settings: &Settings,
-    guard: Guard,
-    table: &Table,
-    ordinal: i32,
-) -> Result<(), Error> {
-    let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else { return Ok(()) };
-    let must_see = if guard == Guard::Noted { transaction::attempt(registry::must_see)? } else { Vec::new() };
-    network.ask(Request::Chunk(request(table, range.range, guard, must_see)));
-    let deadline = Instant::now() + PAUSE_AT_MOST;
+fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) -> Result<Copied, Error> {
+    let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else {
+        return Ok(Copied::None);
+    };
+    let must_see = if guard == Guard::Noted { transaction::attempt(progress::must_see)? } else { Vec::new() };
+    let this = next_id();
+    network.ask(Request::Chunk(request(this, table, range.range, guard, must_see)));
     let (text, past, filenode) = loop {
         match network.next(PATIENCE)? {
-            Some(Event::ChunkStarted { text, past, filenode, .. }) => break (text, past, filenode),
+            Some(Event::ChunkStarted { id, snapshot, past, filenode }) if id == this => {
+                break (snapshot, past, filenode);
+            }
+            Some(Event::ChunkGivenUp { id, why }) if id == this => return Ok(Copied::Waits(why)),
             Some(Event::Waiting(why)) => board::set_state(State::Copying, &why),
             Some(_) => {}
-            None => check_pulse(settings)?,
-        }
-        if guard == Guard::Passed && Instant::now() > deadline {
-            return Err(Error::retry(format!(
-                "table {} waits for a transaction on the source that has written it and is still open",
-                table.name
-            )));
+            None => check_pulse()?,
         }
     };
     if range.replace {
         let key = table.shape.key.first().map(String::as_str).unwrap_or_default();
-        let condition = if range.range == KeyRange::ALL { "true".to_owned() } else { range.range.sql_condition(key) };
+        let condition =
+            if range.range == KeyRange::ALL { "true".to_owned() } else { range.range.sql_condition(key) };
         transaction::attempt(|| {
             let _owner = AsOwner::switch()?;
-            sql::run(&format!("DELETE FROM odoo_mirror.{} WHERE {condition}", quote_identifier(&table.name)), &[])
+            sql::run(
+                &format!("DELETE FROM odoo_mirror.{} WHERE {condition}", quote_identifier(&table.name)),
+                &[],
+            )
         })?;
     }
     let bytes = Cell::new(0u64);
@@ -159,7 +183,7 @@ fn copy_range(
     let average = (table.source.bytes.max(1) as f64 / table.source.estimated_rows.max(1) as f64).max(1.0);
     let feed = || loop {
         match network.next(PATIENCE)? {
-            Some(Event::Rows(piece)) => {
+            Some(Event::Rows { id, rows: piece }) if id == this => {
                 bytes.set(bytes.get() + piece.len() as u64);
                 // Rows are counted when the range is in; until then their number follows from the bytes.
                 let rows = (bytes.get() as f64 / average) as u64;
@@ -171,9 +195,9 @@ fn copy_range(
                 });
                 return Ok(Some(piece));
             }
-            Some(Event::ChunkDone) => return Ok(None),
+            Some(Event::ChunkDone { id }) if id == this => return Ok(None),
             Some(_) => {}
-            None => check_pulse(settings)?,
+            None => check_pulse()?,
         }
     };
     let rows = copy_in(&table.name, &columns, table.shape.copy_binary, Box::new(feed))?;
@@ -183,13 +207,21 @@ fn copy_range(
             live.copying_bytes = 0;
         }
     });
-    transaction::attempt(|| registry::range_done(&table.name, ordinal, &text, past, filenode, rows, bytes.get()))
+    let bytes = bytes.get();
+    transaction::attempt(|| registry::range_done(&table.name, ordinal, &text, past, filenode, rows, bytes))?;
+    Ok(Copied::More)
 }
 
 /// How long the stream may stand still for a table's snapshot before it goes on and the table waits.
-const PAUSE_AT_MOST: Duration = Duration::from_secs(2);
+const PAUSE_AT_MOST: Duration = Duration::from_secs(1);
 
-fn request(table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> ChunkRequest {
+/// Tells this chunk's events from those of one that was given up.
+fn next_id() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
+
+fn request(id: u64, table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> ChunkRequest {
     let select = |column: &crate::mirror::shape::MirrorColumn| {
         let name = quote_identifier(&column.name);
         if column.as_text { format!("{name}::text") } else { name }
@@ -200,6 +232,7 @@ fn request(table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> 
     }
     conditions.extend(table.source.row_filter.clone());
     ChunkRequest {
+        id,
         table_oid: table.source.oid,
         schema: table.source.schema.clone(),
         name: table.source.name.clone(),
@@ -208,12 +241,12 @@ fn request(table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> 
         conditions,
         binary: table.shape.copy_binary,
         must_see,
-        look_for_writers: guard == Guard::Passed,
+        look_for_writers: (guard == Guard::Passed).then_some(PAUSE_AT_MOST),
     }
 }
 
-/// Inside the copy's transaction settings can't be read anew without its snapshot; the board is enough.
-fn check_pulse(_settings: &Settings) -> Result<(), Error> {
+/// Inside the copy's transaction its snapshot shows old settings; the board tells.
+fn check_pulse() -> Result<(), Error> {
     if board::read(|board| board.uninstall == 1 || board.stop_asked).unwrap_or(false) {
         return Err(Error::retry("the mirror was told to stop"));
     }
@@ -272,14 +305,12 @@ pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
 }
 
 fn copy_ranges() -> Result<(), Error> {
-    let settings = transaction::transaction(registry::settings)?;
+    let settings = transaction::transaction(progress::settings)?;
     let Some(settings) = settings else { return Ok(()) };
-    let config = SourceConfig::parse(&settings.source)?;
-    let password = transaction::transaction(|| secret::password(&settings, &config))?;
-    let mut network = Network::start(Connector::new(config, password))?;
+    let mut network = Network::start(mirror::connector(&settings)?)?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);
     while board::read(|board| board.worker_pid == launcher).unwrap_or(false)
-        && range(&mut network, &settings, Guard::Noted, None)?
+        && range(&mut network, Guard::Noted, None)? != Copied::None
     {}
     Ok(())
 }

@@ -29,7 +29,8 @@ pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) ->
     // SAFETY: the lifetime is cut short again below: the source is taken out before `feed`'s borrows end, on
     // every way out but a FATAL, which ends the process.
     let feed: Feed<'static> = unsafe { std::mem::transmute::<Feed<'_>, Feed<'static>>(feed) };
-    SOURCE.with_borrow_mut(|source| *source = Some(Source { feed, piece: Vec::new(), read: 0, failure: None }));
+    SOURCE
+        .with_borrow_mut(|source| *source = Some(Source { feed, piece: Vec::new(), read: 0, failure: None }));
     let copied = super::transaction::attempt(|| run(table, columns, binary));
     let source = SOURCE.with_borrow_mut(Option::take);
     // What stopped the feed is the cause; the error that COPY raised for it only carries it out.

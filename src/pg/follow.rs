@@ -1,5 +1,5 @@
-//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk; between batches
-//! looks after tables that have to be copied, jobs, and the mirror's own notes.
+//! Follows the stream: applies each batch, commits at source commits, confirms what is on disk, and between batches
+//! keeps the mirror's own notes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use pgrx::prelude::*;
 
 use super::apply::{Applied, Applier, Care};
 use super::board::{self, Counts, State};
-use super::mirror::{PATIENCE, still_wanted};
-use super::network::Network;
-use super::registry::{self, Progress, Settings, Table};
-use super::{copy, guc, indexes, mirror, origin, resync, session, transaction};
+use super::mirror::still_wanted;
+use super::network::{Network, PATIENCE};
+use super::progress::{self, Progress, Settings};
+use super::registry::{self, Table};
+use super::{guc, origin, resync, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::{Batch, TableBatch};
 use crate::mirror::stream_table::{Standing, StreamTable};
@@ -29,6 +30,9 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How often the position is written to a table, and an idle one confirmed.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
+/// After a busy stretch the counters are written down this soon, so that a crash loses few.
+const NOTE_SOON: Duration = Duration::from_secs(2);
+
 /// While commits wait to reach the disk: how often to look, so that they are confirmed.
 const FLUSH_LOOK: Duration = Duration::from_millis(100);
 
@@ -39,7 +43,8 @@ pub fn follow(
     inspection: &Inspection,
     progress: Progress,
 ) -> Result<(), Error> {
-    let start = transaction::transaction(|| Ok(origin::set_up()))?.max(progress.slot_start).max(progress.applied);
+    let start =
+        transaction::transaction(|| Ok(origin::set_up()))?.max(progress.slot_start).max(progress.applied);
     let tables = transaction::transaction(registry::tables)?;
     let binary = tables.iter().filter(|table| table.state != "failed").all(|table| table.shape.binary_stream);
     let mut following = Following::new(network, settings, tables, progress, start);
@@ -84,12 +89,17 @@ pub(super) struct Following<'a> {
     unflushed: VecDeque<(u64, Lsn)>,
     counts: Vec<(String, Counts, i64)>,
     last_note: Instant,
-    last_look: Instant,
+    /// Counters changed since then.
+    uncounted: bool,
+    /// None: look again at once, there is more to do.
+    last_look: Option<Instant>,
     began: Instant,
     /// Tables changed: the stream must be told at the next pause.
     pub(super) tell: bool,
     watched: Option<Box<Watched>>,
     pub(super) near: u64,
+    /// A table whose snapshot had to wait is tried again then: the others don't stand still for it all the time.
+    pub(super) copy_again_at: Instant,
 }
 
 impl<'a> Following<'a> {
@@ -114,18 +124,24 @@ impl<'a> Following<'a> {
             unflushed: VecDeque::new(),
             counts: Vec::new(),
             last_note: now,
-            last_look: now,
+            uncounted: false,
+            last_look: Some(now),
             began: now,
             tell: false,
             watched: None,
             near: 0,
+            copy_again_at: now,
         }
     }
 
     fn run(&mut self) -> Result<(), Error> {
         self.network.link().hungry();
         loop {
-            let wait = if self.unflushed.is_empty() { PATIENCE } else { FLUSH_LOOK };
+            let wait = match self.last_look {
+                None => Duration::ZERO,
+                Some(_) if self.unflushed.is_empty() => PATIENCE,
+                Some(_) => FLUSH_LOOK,
+            };
             let event = self.network.next(wait)?;
             match event {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
@@ -143,57 +159,77 @@ impl<'a> Following<'a> {
                 None => self.publish(),
             }
             self.confirm();
-            if !self.open {
-                self.look_after()?;
+            if self.open {
+                continue;
             }
+            wait::end_politely(true);
+            if wait::told_to_end() {
+                wait::end(|| self.note());
+            }
+            self.look_after()?;
         }
     }
 
     /// What is done between source transactions.
     fn look_after(&mut self) -> Result<(), Error> {
-        if self.last_look.elapsed() >= PATIENCE {
-            self.last_look = Instant::now();
+        if self.last_look.is_none_or(|last| last.elapsed() >= PATIENCE) {
+            self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
-                self.take_in_new_tables(&watched)?;
+                tending::take_in_new_tables(self, &watched)?;
             }
             resync::take_jobs(self)?;
-            self.care_for_tables()?;
+            tending::tend(self)?;
         }
-        if self.last_note.elapsed() >= NOTE_EVERY {
+        let since = self.last_note.elapsed();
+        if since >= NOTE_EVERY || (self.uncounted && since >= NOTE_SOON) {
             self.note()?;
         }
         Ok(())
     }
 
     pub(super) fn stream_tables(&self) -> Vec<Arc<StreamTable>> {
-        self.tables.iter().map(Table::for_stream).collect()
+        // A renamed table stands in the registry under both names; the one that failed must not hide the other.
+        let (failed, sound): (Vec<&Table>, Vec<&Table>) =
+            self.tables.iter().partition(|table| table.state == "failed");
+        failed.into_iter().chain(sound).map(Table::for_stream).collect()
     }
 
     fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        wait::end_politely(false);
+        self.uncounted = true;
         if let Some(oldest) = batch.oldest_commit {
             board::write(|board| board.pending_since = oldest);
         }
-        let retried = self.try_batch(batch, self.care);
-        let Err(error) = retried else { return Ok(()) };
-        transaction::abort();
-        self.applier.forget();
-        let was_open = std::mem::replace(&mut self.open, false);
-        if was_open || error.verdict == Verdict::Retry || self.care == Care::EachTable {
-            // Parts of a long transaction went with the abort: the stream must bring them again.
-            self.care = Care::EachTable;
-            return Err(self.careful_next(error));
+        let mut care = self.care;
+        let mut waited = false;
+        // Parts of a long transaction that are applied already go with an abort: the stream must bring them again.
+        let whole = !self.open;
+        loop {
+            let Err(error) = self.try_batch(batch, care) else {
+                if waited {
+                    board::set_state(State::Streaming, "");
+                }
+                return Ok(());
+            };
+            waited = true;
+            transaction::abort();
+            self.applier.forget();
+            self.open = false;
+            if error.verdict == Verdict::Retry && whole {
+                board::set_state(State::Streaming, &format!("applying again: {error}"));
+                board::set_error(&error);
+                still_wanted(self.settings)?;
+                wait::wait(None, LOCKED_OUT);
+            } else if error.verdict == Verdict::Retry || care == Care::EachTable {
+                return Err(error);
+            } else if whole {
+                care = Care::EachTable;
+            } else {
+                CAREFUL.store(true, Ordering::Relaxed);
+                return Err(Error::retry(error.message.clone()).hint(error.hint.clone().unwrap_or_default()));
+            }
         }
-        self.try_batch(batch, Care::EachTable).inspect_err(|_| transaction::abort())
-    }
-
-    /// A long transaction that was refused is sent again, and applied table by table.
-    fn careful_next(&self, error: Error) -> Error {
-        if error.verdict == Verdict::Retry {
-            return error;
-        }
-        CAREFUL.store(true, Ordering::Relaxed);
-        Error::retry(error.message.clone()).hint(error.hint.clone().unwrap_or_default())
     }
 
     fn try_batch(&mut self, batch: &Batch, care: Care) -> Result<(), Error> {
@@ -248,10 +284,15 @@ impl<'a> Following<'a> {
                 changed = true;
             }
             if let Some(error) = &result.refused {
-                let hint = error.hint.clone().unwrap_or_else(|| {
-                    format!("Mend that, then SELECT odoo_mirror.resync('{name}');")
-                });
-                registry::fail(name, &format!("the mirror's table refused a change: {}", error.message), &hint)?;
+                let hint = error
+                    .hint
+                    .clone()
+                    .unwrap_or_else(|| format!("Mend that, then SELECT odoo_mirror.resync('{name}');"));
+                registry::fail(
+                    name,
+                    &format!("the mirror's table refused a change: {}", error.message),
+                    &hint,
+                )?;
                 changed = true;
             }
             for range in &result.copy_again {
@@ -300,10 +341,16 @@ impl<'a> Following<'a> {
             .into_iter()
             .map(|(name, noted)| {
                 let live = board::read(|board| {
-                    board.tables.iter().find(|live| live.name.as_str() == name).map(|live| (live.counts, live.last_change))
+                    board
+                        .tables
+                        .iter()
+                        .find(|live| live.name.as_str() == name)
+                        .map(|live| (live.counts, live.last_change))
                 });
                 match live.flatten() {
-                    Some((live, last_change)) if live.inserts + live.updates >= noted.inserts + noted.updates => {
+                    Some((live, last_change))
+                        if live.inserts + live.updates >= noted.inserts + noted.updates =>
+                    {
                         (name, live, last_change)
                     }
                     _ => (name, noted, 0),
@@ -354,10 +401,11 @@ impl<'a> Following<'a> {
     /// Writes position and counters down; so an idle source's position moves the origin too, and is confirmed.
     pub(super) fn note(&mut self) -> Result<(), Error> {
         self.last_note = Instant::now();
+        self.uncounted = false;
         let applied = self.applied;
         transaction::transaction(|| {
             hold_extension()?;
-            registry::note_progress(applied, &self.progress)?;
+            progress::note(applied, &self.progress)?;
             for (name, counts, last_change) in &self.counts {
                 registry::note_counts(name, counts, *last_change)?;
             }
@@ -388,8 +436,9 @@ impl<'a> Following<'a> {
             if heard != 0 {
                 board.clock_offset = heard - clock;
             }
-            if caught_up {
-                board.caught_up_at = board::now();
+            if caught_up && heard != 0 {
+                // As of what the source last said: a silent one proves nothing about now.
+                board.caught_up_at = heard;
                 board.pending_since = 0;
             }
             board.transactions = progress.transactions;
@@ -399,74 +448,9 @@ impl<'a> Following<'a> {
         });
     }
 
-    /// New tables of the publication, and those that left it.
-    fn take_in_new_tables(&mut self, watched: &Watched) -> Result<(), Error> {
-        let same = |table: &Table| {
-            watched.tables.iter().any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
-        };
-        let new = watched.tables.iter().any(|found| {
-            !self.tables.iter().any(|table| {
-                table.source.oid == found.oid
-                    && table.source.name == found.name
-                    && (table.state != "failed" || !mirror::heals(table))
-            })
-        });
-        let gone = self.tables.iter().any(|table| table.state != "failed" && !same(table));
-        if !new && !gone {
-            return Ok(());
-        }
-        let inspection = mirror::inspect(self.network, self.settings, &self.known_and_sound(), true)?;
-        transaction::transaction(|| mirror::adopt(&inspection, &self.tables))?;
-        self.tables = transaction::transaction(registry::tables)?;
-        self.near = inspection.near;
-        self.tell = true;
-        Ok(())
-    }
-
-    fn known_and_sound(&self) -> Vec<Table> {
-        self.tables.iter().filter(|table| table.state != "failed").cloned().collect()
-    }
-
-    /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
-    /// up be ready; tells the stream what changed.
-    fn care_for_tables(&mut self) -> Result<(), Error> {
-        let copying = self.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
-        let caught_up: Vec<String> = self
-            .tables
-            .iter()
-            .filter(|table| table.state == "catching_up" && table.past().is_some_and(|past| past <= self.applied))
-            .map(|table| table.name.clone())
-            .collect();
-        if copying.is_none() && caught_up.is_empty() && !self.tell {
-            return Ok(());
-        }
-        self.pause()?;
-        for name in &caught_up {
-            transaction::transaction(|| registry::set_ready(name))?;
-        }
-        let mut copied = Ok(true);
-        if let Some(name) = &copying {
-            copied = copy::range(self.network, self.settings, copy::Guard::Passed, Some(name));
-            transaction::transaction(registry::set_catching_up)?;
-            indexes::build_all(self.settings)?;
-            board::set_state(State::Streaming, "");
-        }
-        self.tables = transaction::transaction(registry::tables)?;
-        self.tell = false;
-        self.network.ask(Request::Command(StreamCommand::Resume {
-            tables: self.stream_tables(),
-            near: self.near,
-        }));
-        self.network.link().hungry();
-        match copied {
-            // The table waits; the others go on.
-            Err(error) if error.verdict == Verdict::Retry && error.message.contains("waits for a transaction") => {
-                board::set_state(State::Streaming, &error.message);
-                Ok(())
-            }
-            Err(error) => Err(error),
-            Ok(_) => Ok(()),
-        }
+    /// There is more to tend: the stream gets its turn, and then it goes on.
+    pub(super) fn look_again(&mut self) {
+        self.last_look = None;
     }
 
     /// Brings the stream to a halt between two transactions; what it had gathered is applied.
@@ -486,6 +470,9 @@ impl<'a> Following<'a> {
         }
     }
 }
+
+/// Between two tries of a batch that met a lock.
+const LOCKED_OUT: Duration = Duration::from_millis(200);
 
 /// The last life ended with a batch that was refused in the middle of a transaction.
 static CAREFUL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);

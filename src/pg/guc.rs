@@ -14,7 +14,7 @@ pub static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
 pub static PASSFILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static PASSWORD_ENV: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
-    c"access_token, signup_token, signup_type, signup_expiration, oauth_access_token, password, totp_secret",
+    c"access_token, signup_token, oauth_access_token, password, new_password, totp_secret",
 ));
 
 /// Defines all settings; called once, from the server's start.
@@ -123,4 +123,20 @@ pub fn text(setting: &'static GucSetting<Option<CString>>) -> Option<String> {
 pub fn excluded_columns() -> Vec<String> {
     let list = text(&EXCLUDE).unwrap_or_default();
     list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+/// The settings that count from a life of the mirror to the next; changed by a reload, they begin a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    numbers: [i32; 6],
+    texts: [Option<String>; 3],
+}
+
+pub fn tuning() -> Tuning {
+    let numbers =
+        [&BATCH_SIZE, &FLUSH_INTERVAL, &COPY_WORKERS, &COPY_RANGE_ROWS, &LOCK_TIMEOUT, &POLL_INTERVAL];
+    Tuning {
+        numbers: numbers.map(|setting| setting.get()),
+        texts: [text(&PASSFILE), text(&PASSWORD_ENV), text(&EXCLUDE)],
+    }
 }

@@ -3,7 +3,7 @@
 use super::board::{self, State};
 use super::mirror::still_wanted;
 use super::owner::AsOwner;
-use super::registry::{self, Settings};
+use super::progress::Settings;
 use super::{sql, transaction};
 use crate::error::Error;
 use crate::mirror::quote::{quote_identifier, quote_list};
@@ -26,8 +26,8 @@ pub fn build_all(settings: &Settings) -> Result<(), Error> {
         )
     })?;
     for row in missing {
-        let (name, table) = (registry::text(&row, 0), registry::text(&row, 1));
-        let columns: Vec<String> = serde_json::from_str(&registry::text(&row, 2)).unwrap_or_default();
+        let (name, table) = (sql::text(&row, 0), sql::text(&row, 1));
+        let columns: Vec<String> = serde_json::from_str(&sql::text(&row, 2)).unwrap_or_default();
         board::set_state(State::Copying, &format!("building index {name}"));
         still_wanted(settings)?;
         let statement = format!(

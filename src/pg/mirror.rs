@@ -1,12 +1,11 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
-use std::time::Duration;
-
 use super::board::{self, State};
 use super::network::Network;
-use super::registry::{self, Progress, Settings, Table};
-use super::{copy, follow, guc, origin, secret, transaction};
+use super::progress::{self, Progress, Settings};
+use super::registry::{self, Table};
+use super::{copy, follow, guc, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -20,29 +19,40 @@ use crate::wire::Lsn;
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
 pub fn run(settings: &Settings) -> Result<(), Error> {
-    let config = SourceConfig::parse(&settings.source)?;
-    let password = transaction::transaction(|| secret::password(settings, &config))?;
-    let mut network = Network::start(Connector::new(config, password))?;
-    if board::read(|board| board.uninstall == 1).unwrap_or(false) {
-        return uninstall(&mut network, settings);
+    session::set_lock_timeout();
+    let giving_up = board::read(|board| board.uninstall == 1).unwrap_or(false);
+    let started = connector(settings).and_then(Network::start);
+    if giving_up {
+        return uninstall(started, settings);
     }
+    let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
-    let (progress, known) = transaction::transaction(|| Ok((registry::progress()?, registry::tables()?)))?;
+    let (progress, known) = transaction::transaction(|| Ok((progress::read()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
     board::write(|board| board.source_version = inspection.identity.server_version_num);
-    let progress = match progress {
-        Some(progress) => go_on(&inspection, settings, progress)?,
-        None => begin(&mut network, &inspection, settings)?,
+    // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
+    let (progress, known) = match progress {
+        Some(progress) => (go_on(&inspection, settings, progress)?, known),
+        None => (begin(&mut network, &inspection, settings)?, Vec::new()),
     };
     transaction::transaction(|| adopt(&inspection, &known))?;
     if !progress.streaming {
         copy::first(&mut network, settings)?;
         transaction::transaction(|| {
             registry::set_catching_up()?;
-            registry::set_streaming()
+            progress::set_streaming()
         })?;
     }
     follow::follow(&mut network, settings, &inspection, progress)
+}
+
+/// How to reach the source, with the password from wherever it is kept.
+pub fn connector(settings: &Settings) -> Result<Connector, Error> {
+    let mut config = SourceConfig::parse(&settings.source)?;
+    // Only a superuser's setting says which file of the server is read.
+    config.passfile = guc::text(&guc::PASSFILE);
+    let password = transaction::transaction(|| secret::password(settings))?;
+    Ok(Connector::new(config, password))
 }
 
 /// Looks at the source; `streaming`: our own stream runs meanwhile.
@@ -52,24 +62,20 @@ pub fn inspect(
     known: &[Table],
     streaming: bool,
 ) -> Result<Inspection, Error> {
-    network.ask(Request::Inspect(InspectRequest {
+    let request = InspectRequest {
         publication: settings.publication.clone(),
         slot: settings.slot.clone(),
         excluded: guc::excluded_columns(),
         known: known.iter().map(|table| table.source.oid).collect(),
         rows_per_range: i64::from(guc::COPY_RANGE_ROWS.get()),
         streaming,
-    }));
-    loop {
-        if let Some(Event::Inspected(inspection)) = network.next(PATIENCE)? {
-            return Ok(*inspection);
-        }
-        still_wanted(settings)?;
-    }
+    };
+    let pick = |event| match event {
+        Event::Inspected(inspection) => Ok(*inspection),
+        other => Err(other),
+    };
+    network.answer(Request::Inspect(request), pick, || still_wanted(settings))
 }
-
-/// How long to wait for an event before looking whether the mirror is still wanted.
-pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over.
 pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
@@ -80,10 +86,17 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
     let now = transaction::transaction(|| {
         let extension =
             super::sql::value("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
-        if extension.is_none() { Ok(None) } else { registry::settings() }
+        if extension.is_none() { Ok(None) } else { progress::settings() }
     })?;
     match now {
-        Some(now) if now.running && now.started_here && now.configured_at == settings.configured_at => Ok(()),
+        Some(now)
+            if now.running
+                && now.started_here
+                && now.configured_at == settings.configured_at
+                && now.tuning == settings.tuning =>
+        {
+            Ok(())
+        }
         _ => Err(over()),
     }
 }
@@ -91,15 +104,16 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
 /// A first start: the slot is made before any snapshot is taken, so that nothing falls between.
 fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) -> Result<Progress, Error> {
     board::set_state(State::Preparing, "making the replication slot");
-    network.ask(Request::CreateSlot { slot: settings.slot.clone() });
-    let start = loop {
-        match network.next(PATIENCE)? {
-            Some(Event::SlotCreated { start }) => break start,
-            Some(Event::Waiting(why)) => board::set_state(State::Preparing, &why),
-            Some(_) => {}
-            None => still_wanted(settings)?,
+    let pick = |event| match event {
+        Event::SlotCreated { start } => Ok(start),
+        Event::Waiting(why) => {
+            board::set_state(State::Preparing, &why);
+            Err(Event::Waiting(why))
         }
+        other => Err(other),
     };
+    let slot = settings.slot.clone();
+    let start = network.answer(Request::CreateSlot { slot }, pick, || still_wanted(settings))?;
     let progress = Progress {
         system_identifier: inspection.system_identifier.clone(),
         source_database: inspection.identity.database.clone(),
@@ -116,13 +130,8 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
     transaction::transaction(|| {
         // A position from an earlier slot would lie about this one.
         origin::drop();
-        registry::begin_progress(&progress)
-    })?;
-    transaction::transaction(|| {
-        for table in registry::tables()? {
-            registry::copy_all_again(&table.name, "copied again for a new slot")?;
-        }
-        Ok(())
+        registry::forget_tables()?;
+        progress::begin(&progress)
     })?;
     Ok(progress)
 }
@@ -130,10 +139,10 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
 /// A later start: only on what the mirror stands on.
 fn go_on(inspection: &Inspection, settings: &Settings, progress: Progress) -> Result<Progress, Error> {
     if progress.slot != settings.slot {
-        return Err(Error::gate(format!("the mirror stands on slot \"{}\", not on \"{}\"", progress.slot, settings.slot))
-            .hint("Call odoo_mirror.configure() with the slot that it had, or odoo_mirror.resync() to begin anew with this one."));
+        return begin_anew(gate::Refusal::OtherSlot { was: progress.slot, is: settings.slot.clone() });
     }
-    let applied = transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
+    let applied =
+        transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
     let found = gate::Found {
         system_identifier: inspection.system_identifier.clone(),
         database: inspection.identity.database.clone(),
@@ -167,7 +176,7 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
         )?;
         if asked.is_some() {
             origin::drop();
-            registry::end_progress()?;
+            progress::end()?;
         }
         Ok(asked)
     })?;
@@ -182,12 +191,16 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
 pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &|schema, name| registry::type_here(schema, name));
+    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
-        let known = known.iter().find(|table| table.source.schema == source.schema && table.source.name == source.name);
+        let known = known
+            .iter()
+            .find(|table| table.source.schema == source.schema && table.source.name == source.name);
         let failure = inspection.checks.iter().find_map(|check| match &check.stops {
-            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => check.failure(),
+            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => {
+                check.failure()
+            }
             _ => None,
         });
         match (shape, failure, known) {
@@ -207,7 +220,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
         }
     }
     for table in known {
-        let published = sources.iter().any(|source| source.schema == table.source.schema && source.name == table.source.name);
+        let published = sources
+            .iter()
+            .any(|source| source.schema == table.source.schema && source.name == table.source.name);
         if !published && table.state != "failed" {
             let hint = format!(
                 "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
@@ -232,7 +247,8 @@ const UNSUITABLE: &str = "can't be mirrored: ";
 fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
     let name = crate::mirror::shape::mirror_name(&source.schema, &source.name);
     let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
-    let shape = serde_json::to_string(&MirrorShape::unfit(&name)).map_err(|_| Error::stop("a table can't be noted"))?;
+    let shape = serde_json::to_string(&MirrorShape::unfit(&name))
+        .map_err(|_| Error::stop("a table can't be noted"))?;
     super::sql::run(
         "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, reason, hint) \
          VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'failed', $7, $8) \
@@ -257,7 +273,7 @@ pub fn take_in(
     shape: &MirrorShape,
     ranges: &[crate::mirror::ranges::KeyRange],
 ) -> Result<(), Error> {
-    let planned = transaction::subtransaction(|| registry::plan_copy(source, shape, ranges));
+    let planned = transaction::subtransaction(|| table_making::plan_copy(source, shape, ranges));
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
             note_failure(source, &error.message, error.hint.as_deref().unwrap_or_default())
@@ -267,20 +283,16 @@ pub fn take_in(
 }
 
 /// Gives up slot and origin; the rows stay. For uninstall().
-fn uninstall(network: &mut Network, settings: &Settings) -> Result<(), Error> {
+fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Stopped, "giving up the slot on the source");
-    network.ask(Request::DropSlot { slot: settings.slot.clone() });
-    let result = loop {
-        match network.next(PATIENCE) {
-            Ok(Some(Event::Done)) => break Ok(()),
-            Ok(_) => {}
-            Err(error) => break Err(error),
-        }
-    };
-    let done = result.and_then(|()| {
+    let dropped = network.and_then(|mut network| {
+        let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
+        network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick, || Ok(()))
+    });
+    let done = dropped.and_then(|()| {
         transaction::transaction(|| {
             origin::drop();
-            registry::end_progress()?;
+            progress::end()?;
             super::sql::run("UPDATE odoo_mirror_internal.settings SET wanted = 'stopped'", &[]).map(drop)
         })
     });

@@ -31,9 +31,10 @@ pub struct AsRole {
 impl AsRole {
     /// Only inside a transaction.
     pub fn switch(role: &str) -> Result<AsRole, Error> {
-        let oid = role_oid(role)
-            .ok_or_else(|| Error::retry_slowly(format!("role \"{role}\", which called configure(), is gone"))
-                .hint("Call configure() again."))?;
+        let oid = role_oid(role).ok_or_else(|| {
+            Error::retry_slowly(format!("role \"{role}\", which called configure(), is gone"))
+                .hint("Call configure() again.")
+        })?;
         Ok(AsRole::to(oid))
     }
 
@@ -60,8 +61,9 @@ impl Drop for AsRole {
 /// The owner role's OID.
 pub fn owner_oid() -> Result<pg_sys::Oid, Error> {
     role_oid(OWNER).ok_or_else(|| {
-        Error::retry_slowly(format!("role \"{OWNER}\" does not exist"))
-            .hint(format!("Run: CREATE ROLE {OWNER} NOLOGIN; then make it the owner of the tables in schema odoo_mirror."))
+        Error::retry_slowly(format!("role \"{OWNER}\" does not exist")).hint(format!(
+            "Run: CREATE ROLE {OWNER} NOLOGIN; then make it the owner of the tables in schema odoo_mirror."
+        ))
     })
 }
 

@@ -1,138 +1,22 @@
-//! The mirror's own tables: settings, progress, which tables are mirrored and how far. All in the caller's transaction.
+//! Which tables are mirrored, and how far each is: the registry's rows. In the caller's transaction.
 
 use std::sync::Arc;
 
 use super::board::Counts;
-use super::owner::AsOwner;
-use super::sql::{self, Row};
+use super::sql::{self, Row, lsn, number, text};
 use crate::error::Error;
-use crate::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::stream_table::{JudgedRange, Standing, StreamColumn, StreamTable};
-use crate::mirror::typemap::TypeHere;
 use crate::wire::Lsn;
 
-pub struct Settings {
-    pub source: String,
-    pub password_secret: Option<String>,
-    pub publication: String,
-    pub slot: String,
-    pub configured_by: String,
-    pub configured_at: String,
-    pub running: bool,
-    /// start() was called in this very cluster and database.
-    pub started_here: bool,
-}
-
-/// None: configure() was not called yet.
-pub fn settings() -> Result<Option<Settings>, Error> {
-    let rows = sql::run(
-        "SELECT source, password_secret, publication, slot, configured_by, configured_at, wanted, \
-                started_in = odoo_mirror_internal.this_destination() \
-         FROM odoo_mirror_internal.settings",
-        &[],
-    )?;
-    Ok(rows.into_iter().next().map(|row| Settings {
-        source: text(&row, 0),
-        password_secret: row[1].clone(),
-        publication: text(&row, 2),
-        slot: text(&row, 3),
-        configured_by: text(&row, 4),
-        configured_at: text(&row, 5),
-        running: text(&row, 6) == "running",
-        started_here: text(&row, 7) == "t",
-    }))
-}
-
-/// What the mirror stands on, at the source.
-#[derive(Debug, Clone)]
-pub struct Progress {
-    pub system_identifier: String,
-    pub source_database: String,
-    pub timeline: i64,
-    pub slot: String,
-    pub slot_start: Lsn,
-    pub streaming: bool,
-    pub applied: Lsn,
-    pub transactions: u64,
-    pub batches: u64,
-    pub received_bytes: u64,
-    pub reconnects: u64,
-}
-
-pub fn progress() -> Result<Option<Progress>, Error> {
-    let rows = sql::run(
-        "SELECT system_identifier, source_database, timeline, slot, slot_start, streaming, applied_lsn, \
-                transactions, batches, received_bytes, reconnects \
-         FROM odoo_mirror_internal.progress",
-        &[],
-    )?;
-    Ok(rows.into_iter().next().map(|row| Progress {
-        system_identifier: text(&row, 0),
-        source_database: text(&row, 1),
-        timeline: number(&row, 2),
-        slot: text(&row, 3),
-        slot_start: lsn(&row, 4),
-        streaming: text(&row, 5) == "t",
-        applied: lsn(&row, 6),
-        transactions: number(&row, 7) as u64,
-        batches: number(&row, 8) as u64,
-        received_bytes: number(&row, 9) as u64,
-        reconnects: number(&row, 10) as u64,
-    }))
-}
-
-/// Notes a slot just made: from here on its stream and the copies' snapshots make up the mirror.
-pub fn begin_progress(progress: &Progress) -> Result<(), Error> {
-    sql::run("DELETE FROM odoo_mirror_internal.progress", &[])?;
+/// For a new beginning: tables that are still published are taken in again, and keep their counters.
+pub fn forget_tables() -> Result<(), Error> {
     sql::run(
-        "INSERT INTO odoo_mirror_internal.progress (system_identifier, source_database, timeline, slot, slot_start) \
-         VALUES ($1, $2, $3::bigint, $4, $5::pg_lsn)",
-        &[
-            Some(&progress.system_identifier),
-            Some(&progress.source_database),
-            Some(&progress.timeline.to_string()),
-            Some(&progress.slot),
-            Some(&progress.slot_start.to_string()),
-        ],
-    )?;
-    Ok(())
-}
-
-pub fn end_progress() -> Result<(), Error> {
-    sql::run("DELETE FROM odoo_mirror_internal.progress", &[]).map(drop)
-}
-
-pub fn set_streaming() -> Result<(), Error> {
-    sql::run("UPDATE odoo_mirror_internal.progress SET streaming = true WHERE NOT streaming", &[]).map(drop)
-}
-
-pub fn set_must_see(xids: &[u64]) -> Result<(), Error> {
-    let list: Vec<String> = xids.iter().map(u64::to_string).collect();
-    let list = format!("{{{}}}", list.join(","));
-    sql::run("UPDATE odoo_mirror_internal.progress SET must_see = $1::bigint[]", &[Some(&list)]).map(drop)
-}
-
-pub fn must_see() -> Result<Vec<u64>, Error> {
-    let rows = sql::run("SELECT unnest(must_see) FROM odoo_mirror_internal.progress", &[])?;
-    Ok(rows.iter().map(|row| number(row, 0) as u64).collect())
-}
-
-/// A copy of the position and of the counters, for what origins and shared memory don't survive.
-pub fn note_progress(applied: Lsn, progress: &Progress) -> Result<(), Error> {
-    sql::run(
-        "UPDATE odoo_mirror_internal.progress SET applied_lsn = $1::pg_lsn, updated_at = pg_catalog.clock_timestamp(), \
-                transactions = $2::bigint, batches = $3::bigint, received_bytes = $4::bigint, reconnects = $5::bigint",
-        &[
-            Some(&applied.to_string()),
-            Some(&progress.transactions.to_string()),
-            Some(&progress.batches.to_string()),
-            Some(&progress.received_bytes.to_string()),
-            Some(&progress.reconnects.to_string()),
-        ],
+        "UPDATE odoo_mirror_internal.tables SET state = 'failed', reason = $1, hint = NULL",
+        &[Some(super::mirror::NOT_PUBLISHED)],
     )
     .map(drop)
 }
@@ -239,76 +123,6 @@ impl Table {
     }
 }
 
-/// Makes or reshapes the mirror table, and plans its copy: `ranges` with `replace` when rows may be there.
-pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange]) -> Result<(), Error> {
-    let here = table_here(&shape.name)?;
-    let rows_there = here.is_some();
-    {
-        let _owner = AsOwner::switch()?;
-        let statements = match &here {
-            None => ddl::create_statements(shape),
-            Some(here) => ddl::difference(here, shape),
-        };
-        for statement in statements {
-            sql::run(&statement, &[]).map_err(|error| in_the_way(error, &shape.name))?;
-        }
-    }
-    let json = |value: Result<String, serde_json::Error>| value.map_err(|_| Error::stop("a table can't be noted"));
-    let definition = json(serde_json::to_string(source))?;
-    let described = json(serde_json::to_string(shape))?;
-    sql::run(
-        "INSERT INTO odoo_mirror_internal.tables AS t \
-             (name, source_oid, source_schema, source_name, definition, shape, state, hint, estimated_rows, \
-              estimated_bytes, copy_started_at) \
-         VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'copying', $7, $8::bigint, $9::bigint, \
-                 pg_catalog.clock_timestamp()) \
-         ON CONFLICT (name) DO UPDATE SET source_oid = excluded.source_oid, source_schema = excluded.source_schema, \
-             source_name = excluded.source_name, definition = excluded.definition, shape = excluded.shape, \
-             state = 'copying', reason = NULL, hint = excluded.hint, generation = t.generation + 1, \
-             estimated_rows = excluded.estimated_rows, estimated_bytes = excluded.estimated_bytes, \
-             copy_started_at = excluded.copy_started_at, ready_since = NULL",
-        &[
-            Some(&shape.name),
-            Some(&source.oid.to_string()),
-            Some(&source.schema),
-            Some(&source.name),
-            Some(&definition),
-            Some(&described),
-            shape.note.as_deref(),
-            Some(&source.estimated_rows.to_string()),
-            Some(&source.bytes.to_string()),
-        ],
-    )?;
-    sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(&shape.name)])?;
-    // Rows that are there give way in the same transaction that brings the new ones: readers never miss them.
-    let whole = [KeyRange::ALL];
-    for (ordinal, range) in (if rows_there { &whole[..] } else { ranges }).iter().enumerate() {
-        let bound = |value: Option<i64>| value.map(|value| value.to_string());
-        sql::run(
-            "INSERT INTO odoo_mirror_internal.ranges (table_name, ordinal, lo, hi, replace) \
-             VALUES ($1, $2::int, $3::bigint, $4::bigint, $5::boolean)",
-            &[
-                Some(&shape.name),
-                Some(&ordinal.to_string()),
-                bound(range.lo).as_deref(),
-                bound(range.hi).as_deref(),
-                Some(if rows_there { "true" } else { "false" }),
-            ],
-        )?;
-    }
-    Ok(())
-}
-
-/// A view of a user's on the table blocks its change: say so, and drop nothing.
-fn in_the_way(error: Error, table: &str) -> Error {
-    match error.sqlstate.as_deref() {
-        Some("0A000" | "2BP01") => error.hint(format!(
-            "Something depends on a column of odoo_mirror.\"{table}\" that must change. Drop that, then SELECT odoo_mirror.resync('{table}')."
-        )),
-        _ => error,
-    }
-}
-
 /// The table fails, alone.
 pub fn fail(name: &str, reason: &str, hint: &str) -> Result<(), Error> {
     sql::run(
@@ -352,7 +166,8 @@ pub fn copy_again(table: &str, ordinal: i32) -> Result<(), Error> {
         "UPDATE odoo_mirror_internal.ranges SET snapshot = NULL, replace = true WHERE table_name = $1 AND ordinal = $2::int",
         &[Some(table), Some(&ordinal.to_string())],
     )?;
-    sql::run("UPDATE odoo_mirror_internal.tables SET state = 'copying' WHERE name = $1", &[Some(table)]).map(drop)
+    sql::run("UPDATE odoo_mirror_internal.tables SET state = 'copying' WHERE name = $1", &[Some(table)])
+        .map(drop)
 }
 
 /// All ranges again, in one, in place of what is there.
@@ -444,72 +259,4 @@ pub fn note_counts(name: &str, counts: &Counts, last_change: i64) -> Result<(), 
         &parameters,
     )
     .map(drop)
-}
-
-/// Resolves types of the source by name; for [`MirrorShape::of_all`].
-pub fn type_here(schema: &str, name: &str) -> Option<TypeHere> {
-    let rows = sql::run(
-        "SELECT pg_catalog.format_type(t.oid, NULL), t.typtype, \
-                CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END \
-         FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-         WHERE t.typname = $2 AND n.nspname <> 'odoo_mirror' AND t.typtype <> 'p' \
-         ORDER BY (n.nspname = $1) DESC, n.nspname LIMIT 1",
-        &[Some(schema), Some(name)],
-    )
-    .ok()?;
-    let row = rows.into_iter().next()?;
-    Some(TypeHere { formatted: text(&row, 0), kind: text(&row, 1).chars().next()?, base: row[2].clone() })
-}
-
-/// The mirror table as it stands; None: there is none. One that isn't the mirror's own is an error.
-fn table_here(name: &str) -> Result<Option<TableHere>, Error> {
-    let found = sql::run(
-        "SELECT c.oid, c.relkind, pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c \
-         WHERE c.relname = $1 AND c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace",
-        &[Some(name)],
-    )?;
-    let Some(row) = found.into_iter().next() else { return Ok(None) };
-    if text(&row, 1) != "r" || text(&row, 2) != super::owner::OWNER {
-        return Err(Error::retry_slowly(format!("odoo_mirror.\"{name}\" exists and is not the mirror's"))
-            .hint("Rename or drop it: the mirror writes only tables that it made."));
-    }
-    let oid = text(&row, 0);
-    let columns = sql::run(
-        "SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attnotnull FROM pg_catalog.pg_attribute \
-         WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        &[Some(&oid)],
-    )?;
-    let key = sql::run(
-        "SELECT c.conname, a.attname FROM pg_catalog.pg_constraint c \
-         CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY k (attnum, place) \
-         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum \
-         WHERE c.conrelid = $1::oid AND c.contype = 'p' ORDER BY k.place",
-        &[Some(&oid)],
-    )?;
-    Ok(Some(TableHere {
-        columns: columns
-            .iter()
-            .map(|row| ColumnHere {
-                name: text(row, 0),
-                sql_type: text(row, 1),
-                not_null: text(row, 2) == "t",
-            })
-            .collect(),
-        key: key.first().map(|first| KeyHere {
-            constraint: text(first, 0),
-            columns: key.iter().map(|row| text(row, 1)).collect(),
-        }),
-    }))
-}
-
-pub(super) fn text(row: &Row, index: usize) -> String {
-    row.get(index).cloned().flatten().unwrap_or_default()
-}
-
-pub(super) fn number(row: &Row, index: usize) -> i64 {
-    row.get(index).and_then(Option::as_ref).and_then(|value| value.parse().ok()).unwrap_or(0)
-}
-
-pub(super) fn lsn(row: &Row, index: usize) -> Lsn {
-    row.get(index).and_then(Option::as_ref).and_then(|value| value.parse().ok()).unwrap_or(Lsn::ZERO)
 }

@@ -2,7 +2,7 @@
 
 use super::follow::Following;
 use super::registry::{self, Table};
-use super::{mirror, sql, transaction};
+use super::{mirror, sql, table_making, transaction};
 use crate::error::Error;
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::shape::MirrorShape;
@@ -19,7 +19,7 @@ pub(super) fn take_jobs(following: &mut Following<'_>) -> Result<(), Error> {
         )
     })?;
     for job in &jobs {
-        let (id, table, state) = (registry::text(job, 0), registry::text(job, 1), registry::text(job, 2));
+        let (id, table, state) = (sql::text(job, 0), sql::text(job, 1), sql::text(job, 2));
         if state == "waiting" {
             begin(following, &id, &table)?;
         } else {
@@ -50,13 +50,15 @@ fn begin(following: &mut Following<'_>, id: &str, name: &str) -> Result<(), Erro
 
 fn plan(inspection: &Inspection, table: &Table) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &|schema, name| registry::type_here(schema, name));
+    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
     let found = sources
         .iter()
         .zip(shapes)
         .find(|(source, _)| source.schema == table.source.schema && source.name == table.source.name);
     match found {
-        None => registry::fail(&table.name, mirror::NOT_PUBLISHED, "ALTER PUBLICATION … ADD TABLE on the source."),
+        None => {
+            registry::fail(&table.name, mirror::NOT_PUBLISHED, "ALTER PUBLICATION … ADD TABLE on the source.")
+        }
         Some((_, Err(error))) => registry::fail(&table.name, &error.to_string(), &error.hint()),
         Some((source, Ok(shape))) => mirror::take_in(source, &shape, &[KeyRange::ALL]),
     }

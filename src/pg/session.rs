@@ -8,7 +8,6 @@ use super::guc;
 
 /// Fixes the session's settings; called once, after connecting, in a transaction.
 pub fn set_up() {
-    let lock_timeout = guc::LOCK_TIMEOUT.get().to_string();
     let settings = [
         ("datestyle", "ISO, MDY"),
         ("intervalstyle", "postgres"),
@@ -25,7 +24,6 @@ pub fn set_up() {
         ("idle_in_transaction_session_timeout", "0"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         ("transaction_timeout", "0"),
-        ("lock_timeout", &lock_timeout),
         // Commits are confirmed to the source only once they are on disk; nobody waits for that here.
         ("synchronous_commit", "off"),
         // Foreign keys and other people's triggers are not for the mirror; ENABLE ALWAYS triggers fire.
@@ -41,6 +39,12 @@ pub fn set_up() {
     for (name, value) in settings {
         set(name, value);
     }
+    set_lock_timeout();
+}
+
+/// How long to wait for a lock here, as the setting says now.
+pub fn set_lock_timeout() {
+    set("lock_timeout", &guc::LOCK_TIMEOUT.get().to_string());
 }
 
 fn set(name: &str, value: &str) {

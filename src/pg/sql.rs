@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::wire::Lsn;
 
 /// A result row: each column's text, None for NULL.
 pub type Row = Vec<Option<String>>;
@@ -21,9 +22,10 @@ pub fn run(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
         let mut values: Vec<pg_sys::Datum> = parameters
             .iter()
             .map(|value| match value {
-                Some(value) => {
-                    pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(value.as_ptr().cast(), value.len() as i32))
-                }
+                Some(value) => pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
+                    value.as_ptr().cast(),
+                    value.len() as i32,
+                )),
                 None => pg_sys::Datum::from(0usize),
             })
             .collect();
@@ -67,4 +69,19 @@ unsafe fn result() -> Vec<Row> {
             })
             .collect()
     }
+}
+
+/// A column's text; empty for NULL.
+pub fn text(row: &Row, index: usize) -> String {
+    row.get(index).cloned().flatten().unwrap_or_default()
+}
+
+/// A column's number; 0 for NULL.
+pub fn number(row: &Row, index: usize) -> i64 {
+    row.get(index).and_then(Option::as_ref).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// A column's position; 0/0 for NULL.
+pub fn lsn(row: &Row, index: usize) -> Lsn {
+    row.get(index).and_then(Option::as_ref).and_then(|value| value.parse().ok()).unwrap_or(Lsn::ZERO)
 }

@@ -9,7 +9,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTi
 use pgrx::prelude::*;
 
 use super::board::{self, State};
-use super::registry::{self, Settings};
+use super::progress::{self, Settings};
 use super::{guc, mirror, session, sql, transaction, wait};
 use crate::error::{Error, Verdict};
 
@@ -107,7 +107,8 @@ fn look() -> Result<Look, Error> {
         return idle(State::Standby, "this server is a standby; its primary mirrors");
     }
     transaction::transaction(|| {
-        let version = sql::value("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
+        let version =
+            sql::value("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
         let Some(version) = version else {
             return idle(State::NoExtension, "run CREATE EXTENSION odoo_mirror in this database");
         };
@@ -119,7 +120,7 @@ fn look() -> Result<Look, Error> {
             return idle(State::Mismatch, &message);
         }
         if board::read(|board| board.uninstall == 1).unwrap_or(false) {
-            return match registry::settings()? {
+            return match progress::settings()? {
                 Some(settings) => Ok(Look::Run(Box::new(settings))),
                 None => {
                     board::write(|board| board.uninstall = 2);
@@ -127,7 +128,7 @@ fn look() -> Result<Look, Error> {
                 }
             };
         }
-        match registry::settings()? {
+        match progress::settings()? {
             None => idle(State::Unconfigured, "call odoo_mirror.configure(), then odoo_mirror.start()"),
             Some(settings) if !settings.running => idle(State::Stopped, "call odoo_mirror.start()"),
             Some(settings) if !settings.started_here => idle(

@@ -19,6 +19,8 @@ use crate::wire::Lsn;
 
 #[derive(Debug, Clone)]
 pub struct ChunkRequest {
+    /// Told with each event of this chunk, so that those of one given up are known.
+    pub id: u64,
     pub table_oid: u32,
     pub schema: String,
     pub name: String,
@@ -31,8 +33,9 @@ pub struct ChunkRequest {
     pub binary: bool,
     /// Transactions that may be committed without being visible yet: the snapshot must see each.
     pub must_see: Vec<u64>,
-    /// Look for such transactions right before the snapshot too: the stream may have passed them.
-    pub look_for_writers: bool,
+    /// Look for such transactions right before the snapshot too: the stream, which stands still, may have passed
+    /// them. Give up after this long: the other tables wait.
+    pub look_for_writers: Option<Duration>,
 }
 
 /// Bytes that go to the main thread at once.
@@ -41,11 +44,14 @@ const PIECE: usize = 128 * 1024;
 pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox) -> Result<(), Error> {
     let client = connector.sql().await?;
     let mut must_see = request.must_see.clone();
-    if request.look_for_writers {
+    if request.look_for_writers.is_some() {
         must_see.extend(writers::writers(&client, request.table_oid).await?);
     }
-    let (snapshot, text, past, filenode) = snapshot(&client, &request, must_see, outbox).await?;
-    if !outbox.send(Event::ChunkStarted { snapshot, text, past, filenode }).await {
+    let id = request.id;
+    let Some((text, past, filenode)) = snapshot(&client, &request, must_see, outbox).await? else {
+        return Ok(());
+    };
+    if !outbox.send(Event::ChunkStarted { id, snapshot: text, past, filenode }).await {
         return Ok(());
     }
     let stream = client.copy_out(&copy_statement(&request)).await?;
@@ -53,17 +59,18 @@ pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox)
     let mut piece = Vec::with_capacity(PIECE + PIECE / 4);
     while let Some(bytes) = next(&mut stream).await {
         piece.extend_from_slice(&bytes?);
-        if piece.len() >= PIECE
-            && !outbox.send(Event::Rows(std::mem::replace(&mut piece, Vec::with_capacity(PIECE + PIECE / 4)))).await
-        {
-            return Ok(());
+        if piece.len() >= PIECE {
+            let rows = std::mem::replace(&mut piece, Vec::with_capacity(PIECE + PIECE / 4));
+            if !outbox.send(Event::Rows { id, rows }).await {
+                return Ok(());
+            }
         }
     }
     if !piece.is_empty() {
-        outbox.send(Event::Rows(piece)).await;
+        outbox.send(Event::Rows { id, rows: piece }).await;
     }
     client.batch_execute("COMMIT").await?;
-    outbox.send(Event::ChunkDone).await;
+    outbox.send(Event::ChunkDone { id }).await;
     Ok(())
 }
 
@@ -74,17 +81,19 @@ async fn next(
     std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open.
+/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open. None: it gave up, and said so.
 async fn snapshot(
     client: &Client,
     request: &ChunkRequest,
     mut must_see: Vec<u64>,
     outbox: &Outbox,
-) -> Result<(Snapshot, String, Lsn, u32), Error> {
+) -> Result<Option<(String, Lsn, u32)>, Error> {
     let only = if request.with_children { "" } else { "ONLY " };
     let table = format!("{}.{}", quote_identifier(&request.schema), quote_identifier(&request.name));
+    // Planning a query on the table may run functions of its indexes, and not every one names its schemas.
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; \
+         SET LOCAL search_path = pg_catalog, public; \
          LOCK TABLE {only}{table} IN ACCESS SHARE MODE"
     );
     let asked = format!(
@@ -92,13 +101,19 @@ async fn snapshot(
          coalesce(pg_catalog.pg_relation_filenode({}::oid), 0)::text",
         request.table_oid
     );
-    let mut told = Instant::now();
+    let began = Instant::now();
+    let mut told = began;
     loop {
         if let Err(error) = client.batch_execute(&begin).await {
             let error = Error::from(error);
             let _ = client.batch_execute("ROLLBACK").await;
             if error.sqlstate.as_deref() == Some("55P03") {
-                outbox.send(Event::Waiting(format!("waiting for a lock on the source's table {table}"))).await;
+                let why = format!("waiting for a lock on the source's table {table}");
+                if request.look_for_writers.is_some() {
+                    outbox.send(Event::ChunkGivenUp { id: request.id, why }).await;
+                    return Ok(None);
+                }
+                outbox.send(Event::Waiting(why)).await;
                 continue;
             }
             return Err(error);
@@ -115,19 +130,21 @@ async fn snapshot(
         must_see.retain(|xid| !snapshot.sees(*xid));
         if must_see.is_empty() {
             let past: Lsn = field(1).parse().map_err(|_| unreadable())?;
-            return Ok((snapshot, text, past.as_end_position(), field(2).parse().unwrap_or(0)));
+            return Ok(Some((text, past.as_end_position(), field(2).parse().unwrap_or(0))));
         }
         client.batch_execute("ROLLBACK").await?;
-        if told.elapsed() > Duration::from_secs(1) {
+        let gives_up = request.look_for_writers.is_some_and(|patience| began.elapsed() > patience);
+        if gives_up || told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
             let blockers = writers::blockers(client, &must_see).await?;
             let list: Vec<String> = blockers.iter().map(ToString::to_string).collect();
-            outbox
-                .send(Event::Waiting(format!(
-                    "waiting for transactions on the source that write {table}: {}",
-                    list.join(", ")
-                )))
-                .await;
+            let why =
+                format!("waiting for transactions on the source that write {table}: {}", list.join(", "));
+            if gives_up {
+                outbox.send(Event::ChunkGivenUp { id: request.id, why }).await;
+                return Ok(None);
+            }
+            outbox.send(Event::Waiting(why)).await;
         }
         sleep(Duration::from_millis(20)).await;
     }

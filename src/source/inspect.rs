@@ -1,11 +1,11 @@
 //! One look at the source before anything starts: who it is, whether it can be mirrored, what it publishes.
 
 use super::catalog;
-use super::connect::Connector;
 use super::check::Check;
+use super::connect::Connector;
 use super::identity::{self, SourceIdentity};
-use super::{key_cuts, prepare};
 use super::slot::{self, SlotState};
+use super::{key_cuts, prepare};
 use crate::error::Error;
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::source_table::SourceTable;
@@ -73,7 +73,17 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
     let near = row.try_get::<_, String>(0)?.parse().unwrap_or(0);
     let flushed = row.try_get::<_, String>(1)?.parse().unwrap_or(Lsn::ZERO);
     let system = connector.replication().await?.query("IDENTIFY_SYSTEM").await?;
-    let said = |index: usize| system.first().and_then(|row| row.get(index)).cloned().flatten().unwrap_or_default();
+    let said =
+        |index: usize| system.first().and_then(|row| row.get(index)).cloned().flatten().unwrap_or_default();
     let timeline = said(1).parse().unwrap_or(0);
-    Ok(Inspection { identity, system_identifier: said(0), timeline, checks, tables: found, slot, near, flushed })
+    Ok(Inspection {
+        identity,
+        system_identifier: said(0),
+        timeline,
+        checks,
+        tables: found,
+        slot,
+        near,
+        flushed,
+    })
 }

@@ -17,7 +17,6 @@ use super::stream::{StreamCommand, StreamRequest};
 use super::watch::Watched;
 use crate::error::Error;
 use crate::mirror::batch::Batch;
-use crate::mirror::snapshot::Snapshot;
 use crate::wire::Lsn;
 
 /// What the main thread asks for.
@@ -31,8 +30,11 @@ pub enum Request {
     DropSlot { slot: String },
     /// The transactions that may be committed and not yet visible. Answered by `Writers`.
     Writers { tables: Vec<u32> },
-    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before.
+    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`.
     Chunk(ChunkRequest),
+    /// Which file each table lies in: another one than a chunk was read from means that it was rewritten.
+    /// Answered by `Filenodes`.
+    Filenodes { tables: Vec<u32> },
     /// Starts the stream: `Batch`es follow.
     Stream(StreamRequest),
     /// For the running stream.
@@ -45,20 +47,41 @@ pub enum Request {
 #[derive(Debug)]
 pub enum Event {
     Inspected(Box<Inspection>),
-    SlotCreated { start: Lsn },
+    SlotCreated {
+        start: Lsn,
+    },
     Done,
     Writers(Vec<u64>),
     /// Something holds the work up; it goes on by itself. A sentence for status().
     Waiting(String),
-    ChunkStarted { snapshot: Snapshot, text: String, past: Lsn, filenode: u32 },
-    Rows(Vec<u8>),
-    ChunkDone,
+    /// The snapshot's text, and a position past every commit that it sees.
+    ChunkStarted {
+        id: u64,
+        snapshot: String,
+        past: Lsn,
+        filenode: u32,
+    },
+    Rows {
+        id: u64,
+        rows: Vec<u8>,
+    },
+    ChunkDone {
+        id: u64,
+    },
+    ChunkGivenUp {
+        id: u64,
+        why: String,
+    },
+    /// Of the tables asked for, by OID.
+    Filenodes(Vec<(u32, u32)>),
     Streaming,
     Batch(Box<Batch>),
     /// The stream stands between two transactions and hands over nothing until `Resume`.
     Paused,
     /// With nothing in flight the source stands here.
-    Idle { position: Lsn },
+    Idle {
+        position: Lsn,
+    },
     Watched(Box<Watched>),
     Failed(Error),
 }

@@ -17,10 +17,15 @@ use crate::wire::Lsn;
 pub async fn create(connector: &Connector, name: &str, outbox: &Outbox) -> Result<Lsn, Error> {
     let client = connector.sql().await?;
     if let Some(found) = slot::slot(&client, name).await? {
-        return adopt(name, &found);
+        if !found.lost() || found.plugin.as_deref() != Some("pgoutput") {
+            return adopt(name, &found);
+        }
+        // Ours (the checks saw to that) and of no use to anybody.
+        client.execute("SELECT pg_catalog.pg_drop_replication_slot($1::text::name)", &[&name]).await?;
     }
     let mut session = connector.replication().await?;
-    let command = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", quote_identifier(name));
+    let command =
+        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", quote_identifier(name));
     let pid = session.backend_pid();
     let mut making = std::pin::pin!(session.query(&command));
     let mut look = interval(Duration::from_secs(1));

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::connect::Connector;
 use super::clock;
+use super::connect::Connector;
 use super::link::{Event, Gauges, Outbox};
 use super::session::ReplicationSession;
 use crate::error::Error;
@@ -221,6 +221,7 @@ impl Stream {
                 }
                 Frame::XLogData { start, end, sent_at, body } => {
                     self.told(end, sent_at);
+                    self.assembler.count_bytes(body.len());
                     let fed = self.assembler.feed(decode(body).map_err(broken)?).map_err(not_pgoutput)?;
                     if start > self.received {
                         self.received = start;

@@ -24,7 +24,9 @@ pub fn run(connector: Connector, remote: Remote) {
     match served {
         Ok(Ok(())) => {}
         Ok(Err(error)) => outbox.send_last(error),
-        Err(_) => outbox.send_last(Error::stop("the network thread panicked; the server's log has the place")),
+        Err(_) => {
+            outbox.send_last(Error::stop("the network thread panicked; the server's log has the place"))
+        }
     }
 }
 
@@ -101,6 +103,14 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
             xids.sort_unstable();
             xids.dedup();
             Event::Writers(xids)
+        }
+        Request::Filenodes { tables } => {
+            let sql = connector.sql().await?;
+            let query =
+                "SELECT t, coalesce(pg_catalog.pg_relation_filenode(t), 0::oid) FROM unnest($1::oid[]) t";
+            let rows = sql.query(query, &[&tables]).await?;
+            let pairs = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+            Event::Filenodes(pairs.collect::<Result<_, tokio_postgres::Error>>()?)
         }
         Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
         Request::Watch { every, slot, publication, excluded } => {

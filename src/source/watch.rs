@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::catalog;
 use super::connect::Connector;
 use super::link::{Event, Outbox};
-use super::catalog;
 use super::slot::{self, SlotState};
 use crate::error::Error;
 use crate::mirror::source_table::SourceTable;
@@ -47,10 +47,7 @@ async fn look(
     excluded: &[String],
 ) -> Result<Watched, Error> {
     let client = connector.sql().await?;
-    let row = client
-        .query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[])
-        .await
-        ?;
+    let row = client.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[]).await?;
     let position = row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO);
     Ok(Watched {
         position,

@@ -4,8 +4,20 @@
 
 mod harness;
 
+mod configuring;
+mod copies_of_it;
+mod dying;
+mod content;
 mod harness_itself;
+mod installing;
+mod living;
+mod losing;
 mod mirror_ddl;
+mod preparing;
+mod secrets;
+mod smoke;
 mod source_catalog;
 mod source_checks;
 mod source_cuts;
+mod telling;
+mod traffic;

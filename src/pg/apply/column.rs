@@ -161,7 +161,9 @@ impl ColumnReader {
 
 unsafe fn text(bytes: &[u8]) -> pg_sys::Datum {
     // SAFETY: makes a palloc'd copy.
-    pg_sys::Datum::from(unsafe { pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32) })
+    pg_sys::Datum::from(unsafe {
+        pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32)
+    })
 }
 
 fn has_receive(type_oid: pg_sys::Oid) -> bool {

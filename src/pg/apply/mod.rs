@@ -80,7 +80,8 @@ impl Applier {
             .targets
             .get(&part.table.source_oid)
             .is_some_and(|target| target.fits(&part.table, &part.layout, relation.0));
-        let needs_target = part.steps.iter().any(|step| !matches!(step, Step::Misfit(_) | Step::CopyAgain { .. }));
+        let needs_target =
+            part.steps.iter().any(|step| !matches!(step, Step::Misfit(_) | Step::CopyAgain { .. }));
         if !fits && needs_target {
             let target = Target::open(&part.table, &part.layout, relation.0)?;
             self.targets.insert(part.table.source_oid, target);
@@ -232,14 +233,13 @@ impl Work<'_> {
             return Ok(());
         }
         let spi = Spi::connect();
-        let types = self.target.key_types();
-        let count = if let [key_type] = types.as_slice() {
+        let count = if let Some(key_type) = self.target.deletes_by_array() {
             let mut values: Vec<pg_sys::Datum> = Vec::with_capacity(keys.len());
             for key in keys {
                 values.append(&mut self.target.key_values(self.arena.tuple(*key)));
             }
             let plan = self.target.plan(Statement::Delete)?;
-            spi.execute(plan, &mut [array(&mut values, *key_type)])?
+            spi.execute(plan, &mut [array(&mut values, key_type)])?
         } else {
             let stored = self.target.rows(self.arena, keys.iter().copied(), true);
             let plan = self.target.plan(Statement::Delete)?;
@@ -334,9 +334,7 @@ impl Spi {
     /// Runs a kept plan; returns how many rows it touched.
     fn execute(&self, plan: pg_sys::SPIPlanPtr, values: &mut [pg_sys::Datum]) -> Result<u64, Error> {
         // SAFETY: the values fit the plan's parameters and none is NULL.
-        let code = unsafe {
-            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0)
-        };
+        let code = unsafe { pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0) };
         if code < 0 {
             return Err(Error::stop(format!("SPI_execute_plan failed: {code}")));
         }

@@ -33,8 +33,13 @@ impl Names<'_> {
     /// row whether it was new, and its place.
     pub(super) fn upsert(&self, unchanged: &[bool]) -> String {
         let kept = |index: usize| unchanged.get(index).copied().unwrap_or(false);
-        let present: Vec<&String> =
-            self.columns.iter().enumerate().filter(|(index, _)| !kept(*index)).map(|(_, name)| name).collect();
+        let present: Vec<&String> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !kept(*index))
+            .map(|(_, name)| name)
+            .collect();
         let columns = Self::list(present.iter().copied(), "");
         let set: Vec<String> = present
             .iter()
@@ -109,7 +114,9 @@ impl Names<'_> {
             .iter()
             .map(|column| {
                 let column = quote_identifier(column);
-                format!("(m.{column})::text COLLATE \"C\" IS NOT DISTINCT FROM (r.{column})::text COLLATE \"C\"")
+                format!(
+                    "(m.{column})::text COLLATE \"C\" IS NOT DISTINCT FROM (r.{column})::text COLLATE \"C\""
+                )
             })
             .collect();
         format!("SELECT m.ctid FROM {} AS m, {ROWS} AS r WHERE {} LIMIT 1", self.target(), on.join(" AND "))

@@ -84,7 +84,8 @@ impl Target {
                 };
                 let found = (0..natts).find(|index| {
                     let attribute = attribute(descriptor, *index);
-                    !attribute.attisdropped && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
+                    !attribute.attisdropped
+                        && CStr::from_ptr(attribute.attname.data.as_ptr()).to_bytes() == name.as_bytes()
                 });
                 let Some(position) = found else {
                     return Err(Error::retry_slowly(format!(
@@ -93,7 +94,11 @@ impl Target {
                     ))
                     .hint("Someone changed the mirror's table. SELECT odoo_mirror.resync() on it puts it right."));
                 };
-                target.readers.push(Some(ColumnReader::new(attribute(descriptor, position), position, context)));
+                target.readers.push(Some(ColumnReader::new(
+                    attribute(descriptor, position),
+                    position,
+                    context,
+                )));
                 target.columns.push(name.clone());
                 target.places.push(place);
             }
@@ -102,11 +107,18 @@ impl Target {
     }
 
     /// Whether it still stands for this table as it is now.
-    pub(super) fn fits(&self, table: &Arc<StreamTable>, layout: &Arc<Layout>, relation: pg_sys::Relation) -> bool {
+    pub(super) fn fits(
+        &self,
+        table: &Arc<StreamTable>,
+        layout: &Arc<Layout>,
+        relation: pg_sys::Relation,
+    ) -> bool {
         // SAFETY: both descriptors are alive.
         self.table.generation == table.generation
             && (Arc::ptr_eq(&self.layout, layout) || self.layout == *layout)
-            && unsafe { (*relation).rd_id == self.oid && pg_sys::equalTupleDescs(self.descriptor, (*relation).rd_att) }
+            && unsafe {
+                (*relation).rd_id == self.oid && pg_sys::equalTupleDescs(self.descriptor, (*relation).rd_att)
+            }
     }
 
     /// Notes the batch's own table and layout, equal in what matters here.
@@ -183,7 +195,9 @@ impl Target {
         for (place, column) in self.layout.key.iter().zip(key.iter()) {
             if let Some(reader) = self.readers.get_mut(*place).and_then(Option::as_mut) {
                 // SAFETY: in a transaction; a key has no NULL.
-                values.push(unsafe { reader.read(column, &mut self.scratch) }.unwrap_or(pg_sys::Datum::from(0usize)));
+                values.push(
+                    unsafe { reader.read(column, &mut self.scratch) }.unwrap_or(pg_sys::Datum::from(0usize)),
+                );
             }
         }
         values
@@ -192,6 +206,14 @@ impl Target {
     pub(super) fn key_types(&self) -> Vec<pg_sys::Oid> {
         let readers = self.layout.key.iter().filter_map(|place| self.readers.get(*place)?.as_ref());
         readers.map(|reader| reader.type_oid).collect()
+    }
+
+    /// The key's type, when it is one column of a type that has arrays: then deletes go by `= ANY`.
+    pub(super) fn deletes_by_array(&self) -> Option<pg_sys::Oid> {
+        match self.key_types().as_slice() {
+            [one] if array_of(*one) != pg_sys::InvalidOid => Some(*one),
+            _ => None,
+        }
     }
 
     /// The plan for a statement, prepared at its first use and kept. The batch's rows must be registered
@@ -205,8 +227,10 @@ impl Target {
         let (sql, mut types) = match &statement {
             Statement::Insert => (names.insert(), vec![]),
             Statement::Upsert { unchanged } => (names.upsert(unchanged), vec![]),
-            Statement::Delete if key_types.len() == 1 => (names.delete_one_column(), vec![array_of(key_types[0])]),
-            Statement::Delete => (names.delete_several_columns(), vec![]),
+            Statement::Delete => match self.deletes_by_array() {
+                Some(key_type) => (names.delete_one_column(), vec![array_of(key_type)]),
+                None => (names.delete_several_columns(), vec![]),
+            },
             Statement::Rekey { unchanged } => (names.rekey(unchanged), key_types),
             Statement::FindWhole => (names.find_whole(), vec![]),
             Statement::UpdateAt => (names.update_at(), vec![pg_sys::TIDOID]),

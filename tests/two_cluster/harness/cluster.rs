@@ -27,6 +27,7 @@ pub struct ClusterBuilder {
     major: u32,
     fsync: bool,
     conf: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
 }
 
 impl ClusterBuilder {
@@ -44,6 +45,12 @@ impl ClusterBuilder {
     /// A line of postgresql.conf; later ones win.
     pub fn conf(mut self, setting: &str, value: &str) -> Self {
         self.conf.push((setting.into(), value.into()));
+        self
+    }
+
+    /// A variable in the server's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -67,6 +74,7 @@ impl ClusterBuilder {
             bindir: bindir(self.major),
             directory,
             port: free_port(),
+            environment: self.environment,
             postmaster: Mutex::new(None),
         };
         let mut settings: Vec<(String, String)> = [
@@ -91,7 +99,7 @@ impl ClusterBuilder {
 }
 
 /// Below the ports that the kernel hands out to clients, so that a server finds its own again after a restart.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     static NEXT: Mutex<Option<u16>> = Mutex::new(None);
     let mut next = NEXT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut port = next.unwrap_or_else(|| 20_000 + (std::process::id() % 600) as u16 * 20);
@@ -104,12 +112,13 @@ fn free_port() -> u16 {
 
 /// A running (or just stopped) server. Dropping it stops it and removes its files; in a panic its log's end is printed.
 pub struct Cluster {
-    name: String,
-    major: u32,
-    bindir: PathBuf,
-    directory: PathBuf,
-    port: u16,
-    postmaster: Mutex<Option<Child>>,
+    pub(super) name: String,
+    pub(super) major: u32,
+    pub(super) bindir: PathBuf,
+    pub(super) directory: PathBuf,
+    pub(super) port: u16,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) postmaster: Mutex<Option<Child>>,
 }
 
 impl Cluster {
@@ -119,6 +128,7 @@ impl Cluster {
             major: installation::default_major(),
             fsync: false,
             conf: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -154,6 +164,7 @@ impl Cluster {
         let child = command(self.bindir.join("postgres"))
             .arg("-D")
             .arg(self.data_directory())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file handle"))
             .stderr(log)
@@ -236,7 +247,7 @@ impl Cluster {
         self.sql("postgres", "SELECT pg_reload_conf()");
     }
 
-    fn append_conf(&self, settings: &[(String, String)]) {
+    pub(super) fn append_conf(&self, settings: &[(String, String)]) {
         let path = self.data_directory().join("postgresql.conf");
         let mut file = OpenOptions::new().append(true).open(path).expect("initdb made it");
         for (setting, value) in settings {

@@ -27,6 +27,13 @@ fn make(directory: &Path) {
 
 /// A new cluster's directory, with an initialised `data` in it.
 pub fn create(name: &str, major: u32) -> PathBuf {
+    let cluster = create_empty(name);
+    run(command("cp").args(["-a", "--reflink=auto"]).arg(template(&base(), major)).arg(cluster.join("data")));
+    cluster
+}
+
+/// A new cluster's directory, without `data`.
+pub fn create_empty(name: &str) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     static SWEEP: Once = Once::new();
     let base = base();
@@ -34,8 +41,6 @@ pub fn create(name: &str, major: u32) -> PathBuf {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let cluster = base.join(format!("{}-{number}-{name}", std::process::id()));
     make(&cluster);
-    let data = cluster.join("data");
-    run(command("cp").args(["-a", "--reflink=auto"]).arg(template(&base, major)).arg(&data));
     cluster
 }
 

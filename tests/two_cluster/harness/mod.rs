@@ -9,6 +9,7 @@
 #![allow(unused_imports, reason = "likewise")]
 
 mod cluster;
+mod cluster_files;
 mod compare;
 mod directory;
 mod installation;
@@ -16,8 +17,9 @@ mod pair;
 mod proxy;
 mod random;
 mod samples;
+mod status;
 
-pub use cluster::{Cluster, ClusterBuilder, Shutdown};
+pub use cluster::{Cluster, ClusterBuilder, Shutdown, explain};
 pub use compare::{Difference, Side, differences};
 pub use installation::default_major;
 pub use pair::{Pair, PairBuilder};

@@ -32,6 +32,17 @@ impl PairBuilder {
         self
     }
 
+    /// A variable in the environment of the mirror's server.
+    pub fn mirror_env(mut self, name: &str, value: &str) -> Self {
+        self.mirror = self.mirror.env(name, value);
+        self
+    }
+
+    pub fn source_env(mut self, name: &str, value: &str) -> Self {
+        self.source = self.source.env(name, value);
+        self
+    }
+
     /// The source may be of another version than the mirror.
     pub fn source_major(mut self, major: u32) -> Self {
         self.source = self.source.major(major);

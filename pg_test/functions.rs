@@ -1,0 +1,82 @@
+//! The functions that users call: which there are, and what they return.
+
+#[pgrx::pg_schema]
+mod tests {
+    use pgrx::prelude::*;
+
+    use crate::sql_tests::{FUNCTIONS, column, nothing};
+
+    /// Name, arguments, result: what users' code relies on.
+    const API: [(&str, &str, &str); 11] = [
+        (
+            "configure",
+            "source text, password_secret text DEFAULT NULL::text, publication text DEFAULT 'odoo_pub_scout'::text, \
+             slot text DEFAULT 'odoo_mirror'::text",
+            "jsonb",
+        ),
+        (
+            "jobs",
+            "",
+            "TABLE(id bigint, kind text, table_name text, state text, requested_by name, \
+             requested_at timestamp with time zone, started_at timestamp with time zone, \
+             finished_at timestamp with time zone, result jsonb, error text)",
+        ),
+        (
+            "lag",
+            "",
+            "TABLE(bytes bigint, seconds double precision, source_lsn pg_lsn, received_lsn pg_lsn, applied_lsn pg_lsn)",
+        ),
+        ("metrics", "", "TABLE(name text, type text, help text, labels jsonb, value double precision)"),
+        ("resync", "table_name text DEFAULT NULL::text", "bigint"),
+        ("start", "", "text"),
+        ("status", "", "jsonb"),
+        ("stop", "", "text"),
+        (
+            "tables",
+            "",
+            "TABLE(table_name text, state text, reason text, hint text, rows bigint, copied_rows bigint, \
+             copied_bytes bigint, copied_percent numeric, rows_per_second numeric, time_left interval, \
+             last_change timestamp with time zone, inserted bigint, updated bigint, deleted bigint, \
+             failed_rows bigint, verified_lsn pg_lsn, verified_age interval)",
+        ),
+        ("uninstall", "", "text"),
+        ("wait_for", "lsn pg_lsn, timeout interval DEFAULT '00:00:30'::interval", "boolean"),
+    ];
+
+    #[pg_test]
+    fn each_function_of_the_api_has_the_signature_that_users_rely_on() {
+        let found = column(&format!(
+            "SELECT f.proname || '(' || pg_get_function_arguments(f.oid) || ') -> ' || pg_get_function_result(f.oid)
+             FROM {FUNCTIONS} WHERE schema = 'odoo_mirror' ORDER BY f.proname"
+        ));
+        let wanted: Vec<String> =
+            API.iter().map(|(name, arguments, result)| format!("{name}({arguments}) -> {result}")).collect();
+        assert_eq!(found, wanted);
+    }
+
+    /// PostgREST calls by name and can't choose between overloads.
+    #[pg_test]
+    fn no_function_of_the_api_is_overloaded() {
+        let overloaded = column(&format!(
+            "SELECT f.proname FROM {FUNCTIONS} WHERE schema = 'odoo_mirror' GROUP BY 1 HAVING count(*) > 1"
+        ));
+        assert_eq!(overloaded, nothing());
+    }
+
+    #[pg_test]
+    fn each_function_of_the_api_says_what_it_is_for() {
+        let silent = column(&format!(
+            "SELECT f.proname FROM {FUNCTIONS} WHERE schema = 'odoo_mirror'
+               AND coalesce(obj_description(f.oid, 'pg_proc'), '') = ''"
+        ));
+        assert_eq!(silent, nothing());
+    }
+
+    #[pg_test]
+    fn functions_that_only_read_are_stable() {
+        let volatile = column(&format!(
+            "SELECT f.proname FROM {FUNCTIONS} WHERE schema = 'odoo_mirror' AND provolatile = 'v' ORDER BY 1"
+        ));
+        assert_eq!(volatile, ["configure", "resync", "start", "stop", "uninstall", "wait_for"]);
+    }
+}

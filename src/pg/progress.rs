@@ -1,0 +1,131 @@
+//! What configure() and start() said, and what the mirror stands on: one row each. In the caller's transaction.
+
+use super::guc;
+use super::sql::{self, lsn, number, text};
+use crate::error::Error;
+use crate::wire::Lsn;
+
+pub struct Settings {
+    pub source: String,
+    pub password_secret: Option<String>,
+    pub publication: String,
+    pub slot: String,
+    pub configured_by: String,
+    pub configured_at: String,
+    pub running: bool,
+    /// start() was called in this very cluster and database.
+    pub started_here: bool,
+    /// What the server's settings were when these were read.
+    pub tuning: guc::Tuning,
+}
+
+/// None: configure() was not called yet.
+pub fn settings() -> Result<Option<Settings>, Error> {
+    let rows = sql::run(
+        "SELECT source, password_secret, publication, slot, configured_by, configured_at, wanted, \
+                started_in = odoo_mirror_internal.this_destination() \
+         FROM odoo_mirror_internal.settings",
+        &[],
+    )?;
+    Ok(rows.into_iter().next().map(|row| Settings {
+        source: text(&row, 0),
+        password_secret: row[1].clone(),
+        publication: text(&row, 2),
+        slot: text(&row, 3),
+        configured_by: text(&row, 4),
+        configured_at: text(&row, 5),
+        running: text(&row, 6) == "running",
+        started_here: text(&row, 7) == "t",
+        tuning: guc::tuning(),
+    }))
+}
+
+/// What the mirror stands on, at the source.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    pub system_identifier: String,
+    pub source_database: String,
+    pub timeline: i64,
+    pub slot: String,
+    pub slot_start: Lsn,
+    pub streaming: bool,
+    pub applied: Lsn,
+    pub transactions: u64,
+    pub batches: u64,
+    pub received_bytes: u64,
+    pub reconnects: u64,
+}
+
+pub fn read() -> Result<Option<Progress>, Error> {
+    let rows = sql::run(
+        "SELECT system_identifier, source_database, timeline, slot, slot_start, streaming, applied_lsn, \
+                transactions, batches, received_bytes, reconnects \
+         FROM odoo_mirror_internal.progress",
+        &[],
+    )?;
+    Ok(rows.into_iter().next().map(|row| Progress {
+        system_identifier: text(&row, 0),
+        source_database: text(&row, 1),
+        timeline: number(&row, 2),
+        slot: text(&row, 3),
+        slot_start: lsn(&row, 4),
+        streaming: text(&row, 5) == "t",
+        applied: lsn(&row, 6),
+        transactions: number(&row, 7) as u64,
+        batches: number(&row, 8) as u64,
+        received_bytes: number(&row, 9) as u64,
+        reconnects: number(&row, 10) as u64,
+    }))
+}
+
+/// Notes a slot just made: from here on its stream and the copies' snapshots make up the mirror.
+pub fn begin(progress: &Progress) -> Result<(), Error> {
+    sql::run("DELETE FROM odoo_mirror_internal.progress", &[])?;
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.progress (system_identifier, source_database, timeline, slot, slot_start) \
+         VALUES ($1, $2, $3::bigint, $4, $5::pg_lsn)",
+        &[
+            Some(&progress.system_identifier),
+            Some(&progress.source_database),
+            Some(&progress.timeline.to_string()),
+            Some(&progress.slot),
+            Some(&progress.slot_start.to_string()),
+        ],
+    )?;
+    Ok(())
+}
+
+pub fn end() -> Result<(), Error> {
+    sql::run("DELETE FROM odoo_mirror_internal.progress", &[]).map(drop)
+}
+
+pub fn set_streaming() -> Result<(), Error> {
+    sql::run("UPDATE odoo_mirror_internal.progress SET streaming = true WHERE NOT streaming", &[]).map(drop)
+}
+
+pub fn set_must_see(xids: &[u64]) -> Result<(), Error> {
+    let list: Vec<String> = xids.iter().map(u64::to_string).collect();
+    let list = format!("{{{}}}", list.join(","));
+    sql::run("UPDATE odoo_mirror_internal.progress SET must_see = $1::bigint[]", &[Some(&list)]).map(drop)
+}
+
+pub fn must_see() -> Result<Vec<u64>, Error> {
+    let rows = sql::run("SELECT unnest(must_see) FROM odoo_mirror_internal.progress", &[])?;
+    Ok(rows.iter().map(|row| number(row, 0) as u64).collect())
+}
+
+/// A copy of the position and of the counters, for what origins and shared memory don't survive.
+pub fn note(applied: Lsn, progress: &Progress) -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.progress SET applied_lsn = $1::pg_lsn, updated_at = pg_catalog.clock_timestamp(), \
+                transactions = $2::bigint, batches = $3::bigint, received_bytes = $4::bigint, reconnects = $5::bigint",
+        &[
+            Some(&applied.to_string()),
+            Some(&progress.transactions.to_string()),
+            Some(&progress.batches.to_string()),
+            Some(&progress.received_bytes.to_string()),
+            Some(&progress.reconnects.to_string()),
+        ],
+    )
+    .map(drop)
+}

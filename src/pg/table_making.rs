@@ -1,0 +1,138 @@
+//! Makes and reshapes mirror tables, and plans their copies. In the caller's transaction, as the owner.
+
+use super::owner::AsOwner;
+use super::sql::{self, text};
+use crate::error::Error;
+use crate::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
+use crate::mirror::ranges::KeyRange;
+use crate::mirror::shape::MirrorShape;
+use crate::mirror::source_table::SourceTable;
+use crate::mirror::typemap::TypeHere;
+
+/// Makes or reshapes the mirror table, and plans its copy: `ranges` with `replace` when rows may be there.
+pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange]) -> Result<(), Error> {
+    let here = table_here(&shape.name)?;
+    let rows_there = here.is_some();
+    {
+        let _owner = AsOwner::switch()?;
+        let statements = match &here {
+            None => ddl::create_statements(shape),
+            Some(here) => ddl::difference(here, shape),
+        };
+        for statement in statements {
+            sql::run(&statement, &[]).map_err(|error| in_the_way(error, &shape.name))?;
+        }
+    }
+    let json =
+        |value: Result<String, serde_json::Error>| value.map_err(|_| Error::stop("a table can't be noted"));
+    let definition = json(serde_json::to_string(source))?;
+    let described = json(serde_json::to_string(shape))?;
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.tables AS t \
+             (name, source_oid, source_schema, source_name, definition, shape, state, hint, estimated_rows, \
+              estimated_bytes, copy_started_at) \
+         VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'copying', $7, $8::bigint, $9::bigint, \
+                 pg_catalog.clock_timestamp()) \
+         ON CONFLICT (name) DO UPDATE SET source_oid = excluded.source_oid, source_schema = excluded.source_schema, \
+             source_name = excluded.source_name, definition = excluded.definition, shape = excluded.shape, \
+             state = 'copying', reason = NULL, hint = excluded.hint, generation = t.generation + 1, \
+             estimated_rows = excluded.estimated_rows, estimated_bytes = excluded.estimated_bytes, \
+             copy_started_at = excluded.copy_started_at, ready_since = NULL",
+        &[
+            Some(&shape.name),
+            Some(&source.oid.to_string()),
+            Some(&source.schema),
+            Some(&source.name),
+            Some(&definition),
+            Some(&described),
+            shape.note.as_deref(),
+            Some(&source.estimated_rows.to_string()),
+            Some(&source.bytes.to_string()),
+        ],
+    )?;
+    sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(&shape.name)])?;
+    // Rows that are there give way in the same transaction that brings the new ones: readers never miss them.
+    let whole = [KeyRange::ALL];
+    let ranges = if rows_there || ranges.is_empty() { &whole[..] } else { ranges };
+    for (ordinal, range) in ranges.iter().enumerate() {
+        let bound = |value: Option<i64>| value.map(|value| value.to_string());
+        sql::run(
+            "INSERT INTO odoo_mirror_internal.ranges (table_name, ordinal, lo, hi, replace) \
+             VALUES ($1, $2::int, $3::bigint, $4::bigint, $5::boolean)",
+            &[
+                Some(&shape.name),
+                Some(&ordinal.to_string()),
+                bound(range.lo).as_deref(),
+                bound(range.hi).as_deref(),
+                Some(if rows_there { "true" } else { "false" }),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// A view of a user's on the table blocks its change: say so, and drop nothing.
+fn in_the_way(error: Error, table: &str) -> Error {
+    match error.sqlstate.as_deref() {
+        Some("0A000" | "2BP01") => error.hint(format!(
+            "Something depends on a column of odoo_mirror.\"{table}\" that must change. Drop that, then SELECT odoo_mirror.resync('{table}')."
+        )),
+        _ => error,
+    }
+}
+
+/// Resolves types of the source by name; for [`MirrorShape::of_all`].
+pub fn type_here(schema: &str, name: &str) -> Option<TypeHere> {
+    let rows = sql::run(
+        "SELECT pg_catalog.format_type(t.oid, NULL), t.typtype, \
+                CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END \
+         FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+         WHERE t.typname = $2 AND n.nspname <> 'odoo_mirror' AND t.typtype <> 'p' \
+         ORDER BY (n.nspname = $1) DESC, n.nspname LIMIT 1",
+        &[Some(schema), Some(name)],
+    )
+    .ok()?;
+    let row = rows.into_iter().next()?;
+    Some(TypeHere { formatted: text(&row, 0), kind: text(&row, 1).chars().next()?, base: row[2].clone() })
+}
+
+/// The mirror table as it stands; None: there is none. One that isn't the mirror's own is an error.
+fn table_here(name: &str) -> Result<Option<TableHere>, Error> {
+    let found = sql::run(
+        "SELECT c.oid, c.relkind, pg_catalog.pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c \
+         WHERE c.relname = $1 AND c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace",
+        &[Some(name)],
+    )?;
+    let Some(row) = found.into_iter().next() else { return Ok(None) };
+    if text(&row, 1) != "r" || text(&row, 2) != super::owner::OWNER {
+        return Err(Error::retry_slowly(format!("odoo_mirror.\"{name}\" exists and is not the mirror's"))
+            .hint("Rename or drop it: the mirror writes only tables that it made."));
+    }
+    let oid = text(&row, 0);
+    let columns = sql::run(
+        "SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attnotnull FROM pg_catalog.pg_attribute \
+         WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        &[Some(&oid)],
+    )?;
+    let key = sql::run(
+        "SELECT c.conname, a.attname FROM pg_catalog.pg_constraint c \
+         CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY k (attnum, place) \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum \
+         WHERE c.conrelid = $1::oid AND c.contype = 'p' ORDER BY k.place",
+        &[Some(&oid)],
+    )?;
+    Ok(Some(TableHere {
+        columns: columns
+            .iter()
+            .map(|row| ColumnHere {
+                name: text(row, 0),
+                sql_type: text(row, 1),
+                not_null: text(row, 2) == "t",
+            })
+            .collect(),
+        key: key.first().map(|first| KeyHere {
+            constraint: text(first, 0),
+            columns: key.iter().map(|row| text(row, 1)).collect(),
+        }),
+    }))
+}

@@ -1,0 +1,96 @@
+//! Looks after tables while the stream runs: takes in new ones, copies what is missing with the stream standing still
+//! between two transactions, and lets those that caught up be ready.
+
+use std::time::{Duration, Instant};
+
+use super::board::{self, State};
+use super::follow::Following;
+use super::registry::{self, Table};
+use super::{copy, indexes, mirror, transaction};
+use crate::error::Error;
+use crate::source::link::Request;
+use crate::source::stream::StreamCommand;
+use crate::source::watch::Watched;
+
+/// How long a table whose snapshot had to wait leaves the stream alone.
+const COPY_WAITS: Duration = Duration::from_secs(5);
+
+/// New tables of the publication, and those that left it.
+pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
+    let same = |table: &Table| {
+        watched
+            .tables
+            .iter()
+            .any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
+    };
+    let new = watched.tables.iter().any(|found| {
+        !following.tables.iter().any(|table| {
+            table.source.oid == found.oid
+                && table.source.name == found.name
+                && (table.state != "failed" || !mirror::heals(table))
+        })
+    });
+    let gone = following.tables.iter().any(|table| table.state != "failed" && !same(table));
+    if !new && !gone {
+        return Ok(());
+    }
+    let inspection =
+        mirror::inspect(following.network, following.settings, &known_and_sound(following), true)?;
+    transaction::transaction(|| mirror::adopt(&inspection, &following.tables))?;
+    following.tables = transaction::transaction(registry::tables)?;
+    following.near = inspection.near;
+    following.tell = true;
+    Ok(())
+}
+
+fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
+    following.tables.iter().filter(|table| table.state != "failed").cloned().collect()
+}
+
+/// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
+/// up be ready; tells the stream what changed.
+pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
+    let copying =
+        following.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
+    let copying = copying.filter(|_| Instant::now() >= following.copy_again_at);
+    let caught_up: Vec<String> = following
+        .tables
+        .iter()
+        .filter(|table| {
+            table.state == "catching_up" && table.past().is_some_and(|past| past <= following.applied)
+        })
+        .map(|table| table.name.clone())
+        .collect();
+    if copying.is_none() && caught_up.is_empty() && !following.tell {
+        return Ok(());
+    }
+    following.pause()?;
+    for name in &caught_up {
+        transaction::transaction(|| registry::set_ready(name))?;
+    }
+    if let Some(name) = &copying {
+        board::set_state(State::Streaming, &format!("copying {name}"));
+        match copy::range(following.network, copy::Guard::Passed, Some(name))? {
+            copy::Copied::Waits(why) => {
+                board::set_state(State::Streaming, &why);
+                following.copy_again_at = Instant::now() + COPY_WAITS;
+            }
+            copy::Copied::None | copy::Copied::More => {
+                if !copy::rewritten(following.network, following.settings, Some(name))? {
+                    transaction::transaction(registry::set_catching_up)?;
+                    indexes::build_all(following.settings)?;
+                }
+                board::set_state(State::Streaming, "");
+                following.look_again();
+            }
+        }
+    }
+    following.tables = transaction::transaction(registry::tables)?;
+    following.tell = false;
+    following.network.ask(Request::Command(StreamCommand::Resume {
+        tables: following.stream_tables(),
+        near: following.near,
+    }));
+    following.network.link().hungry();
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The assembler against a model: whatever the history and wherever the batches are cut, applying what
+//! the assembler hands over gives the source's rows.
+
+#[path = "../wire/sent.rs"]
+mod sent;
+
+mod drive;
+mod fed;
+mod history;
+mod mirror;
+mod properties;
+mod source;
+mod tables;
+mod visibility;

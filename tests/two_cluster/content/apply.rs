@@ -1,0 +1,156 @@
+//! Changes applied: folded or not, each once, and never a source transaction in part.
+
+use super::{builder, mirroring, writers};
+use crate::harness::Rng;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn readers_never_see_a_part_of_a_source_transaction() {
+    let pair = builder().mirror_conf("odoo_mirror.batch_size", "10").start();
+    super::begin(
+        &pair,
+        "CREATE TABLE a (id int PRIMARY KEY, balance int); CREATE TABLE b (id int PRIMARY KEY, balance int);
+         CREATE TABLE entry (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, amount int);
+         INSERT INTO a SELECT n, 100 FROM generate_series(1, 300) n; INSERT INTO b SELECT n, 100 FROM generate_series(1, 300) n",
+    );
+    let done = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let raise = super::Raise(&done);
+        let reader = scope.spawn(|| {
+            let mut session = pair.mirror.connect("mirror");
+            let query = "SELECT (SELECT sum(balance) FROM odoo_mirror.a) + (SELECT sum(balance) FROM odoo_mirror.b),
+                    coalesce((SELECT sum(amount) FROM odoo_mirror.entry), 0), (SELECT count(*) FROM odoo_mirror.entry)";
+            let mut states = std::collections::BTreeSet::new();
+            while !done.load(SeqCst) {
+                let row = session.query_one(query, &[]).expect("readers aren't disturbed");
+                assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (60_000, 0));
+                states.insert(row.get::<_, i64>(2));
+            }
+            states.len()
+        });
+        let mut session = pair.source.connect("odoo");
+        let mut rng = Rng::seeded(6);
+        for round in 0..300 {
+            let (from, to) = (rng.number(1..301), rng.number(1..301));
+            // Now and then one that is many batches long.
+            let (from, to) = if round % 50 == 0 {
+                ("true".to_owned(), "true".to_owned())
+            } else {
+                (format!("id = {from}"), format!("id = {to}"))
+            };
+            let transfer = format!(
+                "BEGIN; UPDATE a SET balance = balance - 1 WHERE {from}; INSERT INTO entry (amount) VALUES (-1);
+                 UPDATE b SET balance = balance + 1 WHERE {to}; INSERT INTO entry (amount) VALUES (1); COMMIT"
+            );
+            session.batch_execute(&transfer).expect("the source takes it");
+        }
+        pair.caught_up();
+        drop(raise);
+        reader.join().expect("the reader saw a part")
+    });
+    assert!(seen > 3, "the reader saw {seen} states, too few to prove anything");
+    pair.assert_all_equal();
+}
+
+#[test]
+fn each_change_counts_once_while_the_mirror_dies_again_and_again() {
+    let mut rng = Rng::seeded(7);
+    let pair = builder().proxied().start();
+    // Without a key nothing but exactly-once keeps a row from being there twice.
+    super::begin(
+        &pair,
+        "CREATE TABLE event (n int); CREATE TABLE total (id int PRIMARY KEY, n int); INSERT INTO total VALUES (1, 0)",
+    );
+    let done = AtomicBool::new(false);
+    let written = thread::scope(|scope| {
+        let raise = super::Raise(&done);
+        let writer = scope.spawn(|| {
+            let mut session = pair.source.connect("odoo");
+            let mut n = 0;
+            while !done.load(SeqCst) {
+                n += 1;
+                let mode = if n % 3 == 0 { "off" } else { "on" };
+                let statement = format!(
+                    "SET synchronous_commit = {mode}; BEGIN; INSERT INTO event VALUES ({n}); UPDATE total SET n = n + 1; COMMIT"
+                );
+                session.batch_execute(&statement).expect("the source takes it");
+            }
+            n
+        });
+        for _ in 0..7 {
+            thread::sleep(Duration::from_millis(rng.number(100..900) as u64));
+            writers::break_something(&pair, &mut rng);
+        }
+        drop(raise);
+        writer.join().expect("the writer panicked")
+    });
+    pair.caught_up_within(super::LIMIT);
+    let counted = pair
+        .mirror_value("SELECT count(*) || ' ' || count(DISTINCT n) || ' ' || max(n) FROM odoo_mirror.event");
+    assert_eq!(counted, format!("{written} {written} {written}"));
+    pair.assert_all_equal();
+}
+
+#[test]
+fn a_users_trigger_on_a_mirror_table_does_not_fire() {
+    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x')");
+    pair.on_mirror(
+        "CREATE TABLE fired (what text);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.fired VALUES (TG_OP); RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON odoo_mirror.t FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    pair.on_source("INSERT INTO t VALUES (2, 'x'); UPDATE t SET a = 'y'; DELETE FROM t WHERE id = 1");
+    pair.assert_all_equal();
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM fired"), "0");
+}
+
+#[test]
+fn a_users_column_and_index_on_a_mirror_table_are_left_alone() {
+    let pair =
+        mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x'), (2, 'x')");
+    pair.on_mirror(
+        "ALTER TABLE odoo_mirror.t ADD COLUMN remark text DEFAULT 'none', ADD COLUMN twice int GENERATED ALWAYS AS (id * 2) STORED;
+         CREATE INDEX ON odoo_mirror.t (a); UPDATE odoo_mirror.t SET remark = 'mine' WHERE id = 1",
+    );
+    pair.on_source("UPDATE t SET a = 'y'; INSERT INTO t VALUES (3, 'z')");
+    pair.on_source("UPDATE t SET a = 'w' WHERE id = 3");
+    pair.assert_all_equal();
+    let query = "SELECT string_agg(remark || twice, ' ' ORDER BY id) FROM odoo_mirror.t";
+    assert_eq!(pair.mirror_value(query), "mine2 none4 none6");
+}
+
+#[test]
+fn a_table_of_another_schema_is_mirrored_under_both_names() {
+    let pair = builder().start();
+    pair.on_source("CREATE SCHEMA shop; CREATE TABLE shop.t (id int PRIMARY KEY, a text); INSERT INTO shop.t VALUES (1, 'x'); CREATE TABLE t (id int PRIMARY KEY)");
+    pair.publish("shop.t, t");
+    pair.configure_and_start();
+    super::tables::until(&pair, "shop__t", "ready");
+    super::tables::until(&pair, "t", "ready");
+    pair.on_source("UPDATE shop.t SET a = 'y'; INSERT INTO shop.t VALUES (2, 'z')");
+    pair.caught_up();
+    assert_eq!(
+        pair.mirror_value("SELECT string_agg(id || a, ',' ORDER BY id) FROM odoo_mirror.shop__t"),
+        "1y,2z"
+    );
+}
+
+#[test]
+fn a_prepared_transaction_shows_when_it_is_committed_and_never_when_it_is_rolled_back() {
+    let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text)");
+    let mut session = pair.source.connect("odoo");
+    for statement in [
+        "BEGIN; INSERT INTO t VALUES (3, 'in two phases'); PREPARE TRANSACTION 'yes'",
+        "BEGIN; INSERT INTO t VALUES (4, 'never'); PREPARE TRANSACTION 'no'",
+    ] {
+        session.batch_execute(statement).expect("it can be prepared");
+    }
+    pair.caught_up();
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "0");
+    session.batch_execute("COMMIT PREPARED 'yes'").expect("it can be committed");
+    session.batch_execute("ROLLBACK PREPARED 'no'").expect("it can be rolled back");
+    pair.assert_all_equal();
+    assert_eq!(pair.mirror_value("SELECT a FROM odoo_mirror.t"), "in two phases");
+}
