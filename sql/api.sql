@@ -39,7 +39,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     PERFORM odoo_mirror_internal.require_worker();
     UPDATE odoo_mirror_internal.settings
-    SET wanted = 'running', started_in = odoo_mirror_internal.this_destination();
+    SET wanted = 'running', started_in = odoo_mirror_internal.this_destination(),
+        started_at = pg_catalog.clock_timestamp();
     IF NOT FOUND THEN
         RAISE EXCEPTION 'odoo_mirror is not configured'
             USING ERRCODE = 'object_not_in_prerequisite_state',

@@ -27,7 +27,8 @@ CREATE TABLE odoo_mirror_internal.settings (
     configured_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
     wanted           text NOT NULL DEFAULT 'stopped' CHECK (wanted IN ('stopped', 'running')),
     -- Which cluster and database start() was called in. A clone or a restored copy differs, and waits.
-    started_in       jsonb
+    started_in       jsonb,
+    started_at       timestamptz
 );
 COMMENT ON TABLE odoo_mirror_internal.settings IS 'where Odoo is, as configure() was told; never a password';
 

@@ -28,6 +28,8 @@ pub struct StreamColumn {
     pub name: String,
     pub type_oid: u32,
     pub type_modifier: i32,
+    /// The type that the mirror's column was made with; what the values are read as.
+    pub mirror_type: String,
 }
 
 /// What happens to a table's events.

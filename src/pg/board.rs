@@ -135,6 +135,21 @@ pub struct Counts {
     pub missing: u64,
 }
 
+impl Counts {
+    pub fn add(&mut self, other: &Counts) {
+        self.inserts += other.inserts;
+        self.updates += other.updates;
+        self.deletes += other.deletes;
+        self.truncates += other.truncates;
+        self.split += other.split;
+        self.applied += other.applied;
+        self.folded += other.folded;
+        self.skipped += other.skipped;
+        self.filtered += other.filtered;
+        self.missing += other.missing;
+    }
+}
+
 #[derive(Clone, Copy)]
 pub struct LastError {
     /// µs since 2000-01-01; 0: none.

@@ -88,6 +88,8 @@ pub(super) struct Following<'a> {
     /// Local commits that are not on disk yet, and the positions that they stand for.
     unflushed: VecDeque<(u64, Lsn)>,
     counts: Vec<(String, Counts, i64)>,
+    /// What the open transaction will add to them.
+    tallied: Vec<(String, Counts, i64)>,
     last_note: Instant,
     /// Counters changed since then.
     uncounted: bool,
@@ -123,6 +125,7 @@ impl<'a> Following<'a> {
             noted: start,
             unflushed: VecDeque::new(),
             counts: Vec::new(),
+            tallied: Vec::new(),
             last_note: now,
             uncounted: false,
             last_look: Some(now),
@@ -160,6 +163,11 @@ impl<'a> Following<'a> {
             }
             self.confirm();
             if self.open {
+                // The stream brings it all again after the next start.
+                let told_to_stop = board::read(|board| board.stop_asked || board.uninstall == 1);
+                if told_to_stop.unwrap_or(false) {
+                    return Err(Error::retry("the mirror was told to stop"));
+                }
                 continue;
             }
             wait::end_politely(true);
@@ -215,6 +223,7 @@ impl<'a> Following<'a> {
             waited = true;
             transaction::abort();
             self.applier.forget();
+            self.tallied.clear();
             self.open = false;
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
@@ -243,7 +252,7 @@ impl<'a> Following<'a> {
         })?;
         let changed = transaction::attempt(|| self.settle(batch, &results))?;
         let Some(boundary) = batch.boundary else {
-            self.count(batch, &results);
+            self.tally(batch, &results);
             self.network.link().hungry();
             return Ok(());
         };
@@ -257,7 +266,8 @@ impl<'a> Following<'a> {
         self.unflushed.push_back((origin::last_commit_end(), boundary.end));
         self.applied = boundary.end;
         self.noted = boundary.end;
-        self.count(batch, &results);
+        self.tally(batch, &results);
+        self.count();
         self.progress.transactions += batch.transactions;
         self.progress.batches += 1;
         self.progress.received_bytes += batch.received_bytes;
@@ -311,10 +321,19 @@ impl<'a> Following<'a> {
         Ok(changed)
     }
 
-    fn count(&mut self, batch: &Batch, results: &[Applied]) {
+    /// Counts what a batch did, to be shown when its transaction is committed.
+    fn tally(&mut self, batch: &Batch, results: &[Applied]) {
         for (part, result) in batch.tables.iter().zip(results) {
-            let name = &part.table.name;
-            let place = match self.counts.iter().position(|(known, ..)| known == name) {
+            let mut counts = Counts::default();
+            add(&mut counts, part, result);
+            self.tallied.push((part.table.name.clone(), counts, part.tally.last_commit));
+        }
+    }
+
+    /// Shows what was counted.
+    fn count(&mut self) {
+        for (name, added, changed) in self.tallied.drain(..) {
+            let place = match self.counts.iter().position(|(known, ..)| *known == name) {
                 Some(place) => place,
                 None => {
                     self.counts.push((name.clone(), Counts::default(), 0));
@@ -322,11 +341,11 @@ impl<'a> Following<'a> {
                 }
             };
             let (_, counts, last_change) = &mut self.counts[place];
-            add(counts, part, result);
-            *last_change = part.tally.last_commit;
+            counts.add(&added);
+            *last_change = changed;
             let (counts, last_change) = (*counts, *last_change);
             board::write(|board| {
-                if let Some(live) = board.table(name) {
+                if let Some(live) = board.table(&name) {
                     live.counts = counts;
                     live.last_change = last_change;
                 }
@@ -365,7 +384,14 @@ impl<'a> Following<'a> {
                 }
             });
         }
-        self.progress.reconnects += 1;
+        let progress = &mut self.progress;
+        board::read(|board| {
+            progress.transactions = progress.transactions.max(board.transactions);
+            progress.batches = progress.batches.max(board.batches);
+            progress.received_bytes = progress.received_bytes.max(board.received_bytes);
+            progress.reconnects = progress.reconnects.max(board.reconnects);
+        });
+        progress.reconnects += 1;
         self.care = if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None };
         Ok(())
     }

@@ -11,6 +11,7 @@ pub struct Settings {
     pub publication: String,
     pub slot: String,
     pub configured_by: String,
+    /// When configure() and start() were called: later calls begin a new life.
     pub configured_at: String,
     pub running: bool,
     /// start() was called in this very cluster and database.
@@ -22,7 +23,8 @@ pub struct Settings {
 /// None: configure() was not called yet.
 pub fn settings() -> Result<Option<Settings>, Error> {
     let rows = sql::run(
-        "SELECT source, password_secret, publication, slot, configured_by, configured_at, wanted, \
+        "SELECT source, password_secret, publication, slot, configured_by, \
+                configured_at || coalesce(' ' || started_at, ''), wanted, \
                 started_in = odoo_mirror_internal.this_destination() \
          FROM odoo_mirror_internal.settings",
         &[],

@@ -102,6 +102,7 @@ impl Table {
                     name: column.name.clone(),
                     type_oid: column.data_type.oid,
                     type_modifier: column.data_type.modifier,
+                    mirror_type: self.mirror_type(&column.name),
                 })
                 .collect(),
             left_out: self.source.left_out.iter().map(|left_out| left_out.column.clone()).collect(),
@@ -114,6 +115,11 @@ impl Table {
             },
             generation: self.generation,
         })
+    }
+
+    fn mirror_type(&self, column: &str) -> String {
+        let found = self.shape.columns.iter().find(|mirrored| mirrored.name == column);
+        found.map(|mirrored| mirrored.sql_type.clone()).unwrap_or_default()
     }
 
     /// The position after which no event can be in a copied range already; None while ranges are missing.

@@ -54,12 +54,12 @@ pub extern "C-unwind" fn odoo_mirror_worker(_argument: pg_sys::Datum) {
                     }
                     // What ran for a while and then failed is not what fails again and again.
                     failures = if began.elapsed() > Duration::from_secs(60) { 1 } else { failures + 1 };
-                    rest(&error, failures);
+                    rest(&error, failures, Some(&settings));
                 }
             }
             Err(error) => {
                 failures += 1;
-                rest(&error, failures);
+                rest(&error, failures, None);
             }
         }
     }
@@ -140,8 +140,8 @@ fn look() -> Result<Look, Error> {
     })
 }
 
-/// Shows the error and waits before the next try.
-fn rest(error: &Error, failures: u32) {
+/// Shows the error and waits before the next try. stop(), start(), configure() and changed settings end the rest.
+fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
     board::set_error(error);
     let (state, base, most) = match error.verdict {
         Verdict::Retry => (State::Retrying, 0.2, 10.0),
@@ -154,16 +154,11 @@ fn rest(error: &Error, failures: u32) {
     let seconds = (base * f64::powi(2.0, failures.clamp(1, 10) as i32 - 1)).min(most) * jitter();
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     while let Some(left) = until.checked_duration_since(Instant::now()) {
-        if !wanted_still() {
+        if settings.is_some_and(|settings| mirror::still_wanted(settings).is_err()) {
             return;
         }
         wait::wait(None, left.min(Duration::from_millis(500)));
     }
-}
-
-/// Whether waiting on still makes sense: stop(), start() and configure() end a rest.
-fn wanted_still() -> bool {
-    matches!(look(), Ok(Look::Run(_))) && board::read(|board| board.uninstall != 1).unwrap_or(true)
 }
 
 /// Between a half and one, so that mirrors of one source don't come back together.

@@ -141,7 +141,12 @@ impl Kind {
     }
 
     pub fn stream_table(&self, standing: Standing) -> Arc<StreamTable> {
-        let column = |name: &&str| StreamColumn { name: (*name).into(), type_oid: 25, type_modifier: -1 };
+        let column = |name: &&str| StreamColumn {
+            name: (*name).into(),
+            type_oid: 25,
+            type_modifier: -1,
+            mirror_type: String::new(),
+        };
         Arc::new(StreamTable {
             source_oid: self.oid(),
             name: self.name.into(),

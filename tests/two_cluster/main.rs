@@ -5,9 +5,9 @@
 mod harness;
 
 mod configuring;
+mod content;
 mod copies_of_it;
 mod dying;
-mod content;
 mod harness_itself;
 mod installing;
 mod living;

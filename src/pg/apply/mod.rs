@@ -61,7 +61,7 @@ impl Applier {
                     self.targets.remove(&part.table.source_oid);
                     Applied { refused: Some(error), ..Applied::default() }
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(about(error, &part.table.name)),
             });
         }
         Ok(results)
@@ -105,6 +105,19 @@ impl Applier {
         drop(owner);
         Ok(applied)
     }
+}
+
+/// Says which table it was, and, of a lock, how to find who holds it.
+fn about(error: Error, table: &str) -> Error {
+    let locked = error.sqlstate.as_deref() == Some("55P03");
+    let error = error.while_doing(&format!("applying to table \"{table}\""));
+    if !locked {
+        return error;
+    }
+    error.hint(format!(
+        "Another session holds a lock on it: SELECT pid, query FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids({}));",
+        std::process::id()
+    ))
 }
 
 /// A relation opened for writing; its lock stays until the transaction ends.

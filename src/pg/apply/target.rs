@@ -94,6 +94,15 @@ impl Target {
                     ))
                     .hint("Someone changed the mirror's table. SELECT odoo_mirror.resync() on it puts it right."));
                 };
+                let here = formatted_type(attribute(descriptor, position));
+                let made = table.columns.iter().find(|column| column.name == *name);
+                if let Some(made) = made.filter(|made| made.mirror_type != here) {
+                    return Err(Error::retry_slowly(format!(
+                        "column \"{name}\" of table odoo_mirror.\"{}\" is {here} and not {}",
+                        table.name, made.mirror_type
+                    ))
+                    .hint("Someone changed the mirror's table. SELECT odoo_mirror.resync() on it puts it right."));
+                }
                 target.readers.push(Some(ColumnReader::new(
                     attribute(descriptor, position),
                     position,
@@ -315,6 +324,15 @@ unsafe fn row_context() -> pg_sys::MemoryContext {
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         )
+    }
+}
+
+/// The column's type as SQL says it.
+unsafe fn formatted_type(attribute: &pg_sys::FormData_pg_attribute) -> String {
+    // SAFETY: catalog lookups; the text is palloc'd and copied.
+    unsafe {
+        let text = pg_sys::format_type_with_typemod(attribute.atttypid, attribute.atttypmod);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }
 
