@@ -59,6 +59,8 @@ pub fn widen(xid: u32, near: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -87,5 +89,13 @@ mod tests {
         assert_eq!(widen(5, (3 << 32) + 7), (3 << 32) + 5);
         assert_eq!(widen(u32::MAX, (1 << 32) + 3), u64::from(u32::MAX));
         assert_eq!(widen(3, u64::from(u32::MAX)), (1 << 32) + 3);
+    }
+
+    proptest! {
+        #[test]
+        fn an_xid_of_about_the_same_time_widens_to_itself(near in any::<u64>(), ahead in any::<i32>()) {
+            let xid = near.saturating_add_signed(i64::from(ahead));
+            prop_assert_eq!(widen(xid as u32, near), xid);
+        }
     }
 }

@@ -62,9 +62,8 @@ impl<'a> Drive<'a> {
         while let Some(message) = self.message() {
             any = true;
             let message = message.encode();
-            let before = self.assembler.bytes();
             let fed = self.assembler.feed(decode(&message).unwrap()).unwrap();
-            self.fed.message(&message, fed, self.assembler.bytes() - before);
+            self.fed.message(&message, fed);
             if fed == Fed::Committed {
                 assert!(self.assembler.at_boundary());
             }

@@ -1,7 +1,7 @@
 //! What went in against what came out: no event may vanish uncounted.
 
 use odoo_mirror::mirror::assembler::Fed;
-use odoo_mirror::mirror::batch::Batch;
+use odoo_mirror::mirror::batch::{Batch, Tally};
 
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -14,8 +14,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts one message, of which the batch kept `kept` bytes.
-    pub fn message(&mut self, message: &[u8], fed: Fed, kept: usize) {
+    /// Counts one message.
+    pub fn message(&mut self, message: &[u8], fed: Fed) {
         match message[0] {
             b'I' => self.inserts += 1,
             b'U' => self.updates += 1,
@@ -26,15 +26,13 @@ impl Counts {
         }
         assert_eq!(fed == Fed::Change, b"IUDT".contains(&message[0]));
         assert_eq!(fed == Fed::Committed, message[0] == b'C');
-        let _ = kept;
     }
 
     /// The batch accounts for what was counted since the last one.
     pub fn check(&mut self, batch: &Batch) {
         let fed = std::mem::take(self);
-        let of = |count: fn(&odoo_mirror::mirror::batch::Tally) -> u64| -> u64 {
-            batch.tables.iter().map(|part| count(&part.tally)).sum()
-        };
+        let of =
+            |count: fn(&Tally) -> u64| -> u64 { batch.tables.iter().map(|part| count(&part.tally)).sum() };
         let events = fed.inserts + fed.updates + fed.deletes + fed.truncates;
         assert_eq!(of(|tally| tally.received()) + batch.filtered, events);
         assert!(of(|tally| tally.inserts) <= fed.inserts && of(|tally| tally.updates) <= fed.updates);

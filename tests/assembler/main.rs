@@ -4,11 +4,14 @@
 #[path = "../wire/sent.rs"]
 mod sent;
 
+mod any;
 mod drive;
 mod fed;
 mod history;
 mod mirror;
 mod properties;
+mod rules;
+mod seeds;
 mod source;
 mod tables;
 mod visibility;

@@ -18,6 +18,14 @@ pub enum Effect {
     Clear { table: usize },
 }
 
+impl Effect {
+    pub fn table(&self) -> usize {
+        match self {
+            Effect::Put { table, .. } | Effect::Remove { table, .. } | Effect::Clear { table } => *table,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Source {
     pub rows: Vec<Rows>,

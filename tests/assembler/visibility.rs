@@ -75,10 +75,12 @@ pub fn snapshot(history: &History, visible: &Visible) -> Snapshot {
     format!("{xmin}:{xmax}:{}", list.join(",")).parse().unwrap()
 }
 
-/// The rows that a snapshot shows.
-pub fn rows(history: &History, visible: &Visible) -> Vec<Rows> {
-    let mut source = Source { rows: history.before.clone(), ..Source::new() };
+/// The rows of one table that a snapshot shows.
+pub fn rows(history: &History, visible: &Visible, table: usize) -> Rows {
+    let mut source = Source::new();
+    source.rows[table] = history.before[table].clone();
     let seen = history.transactions.iter().zip(visible).filter(|(_, sees)| **sees);
-    seen.flat_map(|(transaction, _)| &transaction.effects).for_each(|effect| source.effect(effect));
-    source.rows
+    let effects = seen.flat_map(|(transaction, _)| &transaction.effects);
+    effects.filter(|effect| effect.table() == table).for_each(|effect| source.effect(effect));
+    source.rows.swap_remove(table)
 }
