@@ -102,7 +102,8 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
             Ok(copied)
         })
         .inspect_err(|_| transaction::abort()),
-        Err((failed, error)) => {
+        Err(failure) => {
+            let (failed, error) = *failure;
             transaction::abort();
             let Some(failed) = failed else { return Err(error) };
             board::write(|board| {
@@ -125,12 +126,13 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
     }
 }
 
-type Failed = (Option<String>, Error);
+/// What failed, and which table's range it was, if one was claimed.
+type Failed = Box<(Option<String>, Error)>;
 
 fn copy_claimed(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Failed> {
-    let claimed = transaction::attempt(|| claim(table)).map_err(|error| (None, error))?;
+    let claimed = transaction::attempt(|| claim(table)).map_err(|error| Box::new((None, error)))?;
     let Some((table, ordinal)) = claimed else { return Ok(Copied::None) };
-    copy_range(network, guard, &table, ordinal).map_err(|error| (Some(table.name.clone()), error))
+    copy_range(network, guard, &table, ordinal).map_err(|error| Box::new((Some(table.name.clone()), error)))
 }
 
 /// Takes a range that nobody copies yet, and holds it until the transaction ends.
