@@ -90,6 +90,8 @@ pub(super) struct Following<'a> {
     counts: Vec<(String, Counts, i64)>,
     /// What the open transaction will add to them.
     tallied: Vec<(String, Counts, i64)>,
+    tallied_bytes: u64,
+    tallied_transactions: u64,
     last_note: Instant,
     /// Counters changed since then.
     uncounted: bool,
@@ -126,6 +128,8 @@ impl<'a> Following<'a> {
             unflushed: VecDeque::new(),
             counts: Vec::new(),
             tallied: Vec::new(),
+            tallied_bytes: 0,
+            tallied_transactions: 0,
             last_note: now,
             uncounted: false,
             last_look: Some(now),
@@ -224,6 +228,8 @@ impl<'a> Following<'a> {
             transaction::abort();
             self.applier.forget();
             self.tallied.clear();
+            self.tallied_bytes = 0;
+            self.tallied_transactions = 0;
             self.open = false;
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
@@ -253,6 +259,8 @@ impl<'a> Following<'a> {
         let changed = transaction::attempt(|| self.settle(batch, &results))?;
         let Some(boundary) = batch.boundary else {
             self.tally(batch, &results);
+            self.tallied_bytes += batch.received_bytes;
+            self.tallied_transactions += batch.transactions;
             self.network.link().hungry();
             return Ok(());
         };
@@ -268,9 +276,9 @@ impl<'a> Following<'a> {
         self.noted = boundary.end;
         self.tally(batch, &results);
         self.count();
-        self.progress.transactions += batch.transactions;
+        self.progress.transactions += batch.transactions + std::mem::take(&mut self.tallied_transactions);
         self.progress.batches += 1;
-        self.progress.received_bytes += batch.received_bytes;
+        self.progress.received_bytes += batch.received_bytes + std::mem::take(&mut self.tallied_bytes);
         board::write(|board| {
             board.pending_since = 0;
             board.last_success = board::now();
