@@ -29,7 +29,7 @@ step() {
     printf '   %s\n' "$line"
     closing+=("$line")
   done < <(grep -aE '^test result: ' "$log" | grep -av '^test result: ok\. 0 passed; 0 failed' || true)
-  grep -aE '^(skipped: |lint: cargo deny)' "$log" | sort -u | sed 's/^/   /' || true
+  grep -aE '^(skipped: |shaky: |lint: cargo deny)' "$log" | sort -u | sed 's/^/   /' || true
 }
 
 finish() {
@@ -67,7 +67,19 @@ pgrx_tests() {
 }
 
 two_cluster() { # MAJOR [FILTER]
-  ODOO_MIRROR_PG=$1 cargo test --no-default-features --test two_cluster -- --test-threads 2 "${@:2}"
+  local major=$1 output=$LOGS/two-cluster-$1.first failed name
+  shift
+  if ODOO_MIRROR_PG=$major cargo test --no-default-features --test two_cluster -- --test-threads 2 "$@" 2>&1 | tee "$output"; then
+    return 0
+  fi
+  # Two clusters, killed at random, on a machine that may be busy: what failed is run once more, alone, and said so. A fault
+  # that shows only now and then must stay visible, and must not be taken for the machine's.
+  mapfile -t failed < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$output" | sort -u)
+  [ ${#failed[@]} -gt 0 ] && [ ${#failed[@]} -le 3 ] || return 1
+  for name in "${failed[@]}"; do
+    ODOO_MIRROR_PG=$major cargo test --no-default-features --test two_cluster -- --exact "$name" || return 1
+    printf 'shaky: %s failed, and passed when it was run again alone\n' "$name"
+  done
 }
 
 step install "what is needed" scripts/install.sh

@@ -255,7 +255,8 @@ impl<'a> Following<'a> {
         let results = transaction::attempt(|| {
             hold_extension()?;
             self.applier.apply(batch, care)
-        })?;
+        })
+        .map_err(|error| self.applier.about(error))?;
         let changed = transaction::attempt(|| self.settle(batch, &results))?;
         let Some(boundary) = batch.boundary else {
             self.tally(batch, &results);

@@ -44,6 +44,8 @@ pub enum Care {
 #[derive(Default)]
 pub struct Applier {
     targets: HashMap<u32, Target>,
+    /// The table being applied to, for the words of an error.
+    at: Option<String>,
 }
 
 impl Applier {
@@ -51,6 +53,7 @@ impl Applier {
     pub fn apply(&mut self, batch: &Batch, care: Care) -> Result<Vec<Applied>, Error> {
         let mut results = Vec::with_capacity(batch.tables.len());
         for part in &batch.tables {
+            self.at = Some(part.table.name.clone());
             let result = match care {
                 Care::None => self.table(&batch.arena, part, care),
                 Care::EachTable => transaction::subtransaction(|| self.table(&batch.arena, part, care)),
@@ -61,10 +64,25 @@ impl Applier {
                     self.targets.remove(&part.table.source_oid);
                     Applied { refused: Some(error), ..Applied::default() }
                 }
-                Err(error) => return Err(about(error, &part.table.name)),
+                Err(error) => return Err(error),
             });
         }
+        self.at = None;
         Ok(results)
+    }
+
+    /// Says which table an error met, and, of a lock, how to find who holds it.
+    pub fn about(&self, error: Error) -> Error {
+        let Some(table) = &self.at else { return error };
+        let locked = error.sqlstate.as_deref() == Some("55P03");
+        let error = error.while_doing(&format!("applying to table \"{table}\""));
+        if !locked {
+            return error;
+        }
+        error.hint(format!(
+            "Another session holds a lock on it: SELECT pid, query FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids({}));",
+            std::process::id()
+        ))
     }
 
     /// Forgets what was prepared: after an abort, plans and descriptors may belong to what was undone.
@@ -105,19 +123,6 @@ impl Applier {
         drop(owner);
         Ok(applied)
     }
-}
-
-/// Says which table it was, and, of a lock, how to find who holds it.
-fn about(error: Error, table: &str) -> Error {
-    let locked = error.sqlstate.as_deref() == Some("55P03");
-    let error = error.while_doing(&format!("applying to table \"{table}\""));
-    if !locked {
-        return error;
-    }
-    error.hint(format!(
-        "Another session holds a lock on it: SELECT pid, query FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids({}));",
-        std::process::id()
-    ))
 }
 
 /// A relation opened for writing; its lock stays until the transaction ends.

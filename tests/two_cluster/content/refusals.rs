@@ -1,7 +1,7 @@
 //! What can't be applied fails its table alone, says why, and heals by a resync.
 
-use super::{mirroring, tables};
-use crate::harness::Pair;
+use super::{LIMIT, mirroring, tables};
+use crate::harness::{Pair, eventually};
 
 const THREE: &str = "CREATE TABLE t (id int PRIMARY KEY, a text, n int); INSERT INTO t SELECT g, 'x', g FROM generate_series(1, 20) g;
     CREATE TABLE other (id int PRIMARY KEY, a text); INSERT INTO other VALUES (1, 'x');
@@ -41,7 +41,11 @@ fn a_users_constraint_that_refuses_a_row_fails_that_table() {
     pair.on_source("UPDATE t SET n = 100 WHERE id = 1; UPDATE other SET a = 'same transaction' WHERE id = 2");
     failed_with(&pair, "small");
     // The copy meets it too; readers keep what was there.
-    pair.mirror_value("SELECT odoo_mirror.resync('t')");
+    let job = pair.mirror_value("SELECT odoo_mirror.resync('t')");
+    eventually("resync() gives up", LIMIT, || {
+        let state = pair.mirror_value(&format!("SELECT state FROM odoo_mirror.jobs() WHERE id = {job}"));
+        (state == "failed").then_some(())
+    });
     failed_with(&pair, "small");
     assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "20");
     pair.on_mirror("ALTER TABLE odoo_mirror.t DROP CONSTRAINT small");
