@@ -11,6 +11,7 @@
 #   BENCH_PG_CONFIG          a PostgreSQL 15 that has odoo_mirror installed: the extension isn't built then
 #   BENCH_PARENT       /var/tmp   where the clusters live meanwhile; a real disk, since fsync is on
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR disable=SC2034,SC2154
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 if [ -n "${BENCH_QUICK:-}" ]; then
   : "${BENCH_REPETITIONS:=1}" "${BENCH_SCALE:=0.1}" "${BENCH_WORK:=10}" "${BENCH_LAG_SECONDS:=5}"
@@ -18,6 +19,7 @@ fi
 repetitions=${BENCH_REPETITIONS:-3} scale=${BENCH_SCALE:-1} percent=${BENCH_WORK:-100} lag_seconds=${BENCH_LAG_SECONDS:-30}
 lag_rate=300
 
+# shellcheck source=../scripts/env.sh
 . "$here/../scripts/env.sh"
 bench_dir=$(mktemp -d "${BENCH_PARENT:-/var/tmp}/odoo_mirror_bench.XXXXXX")
 [ "$(id -u)" != 0 ] || chown postgres: "$bench_dir"
@@ -64,6 +66,8 @@ build() {
   if [ -z "${BENCH_PG_CONFIG:-}" ]; then
     "$here/../scripts/servers.sh" 15
     "$here/../scripts/extension.sh" 15 release
+  elif [ ! -e "$("$BENCH_PG_CONFIG" --pkglibdir)/odoo_mirror.so" ]; then
+    die "$BENCH_PG_CONFIG is of a PostgreSQL without odoo_mirror"
   fi
   say "building the meter"
   CARGO_TARGET_DIR=$REPO/target/bench-meter cargo build --quiet --release --locked --manifest-path "$here/meter/Cargo.toml"
@@ -116,7 +120,7 @@ measure_work() {
 
 # Everybody shows the last mark, and what is left to write is on disk: no turn pays for the one before.
 settle() {
-  local contender
+  local contender lsn
   mark=$((mark + 1))
   on_source -c "CALL bench.mark($mark)"
   lsn=$(on_source -At -c "SELECT pg_current_wal_flush_lsn()")
@@ -131,7 +135,7 @@ settle() {
 
 # One after the other, each alone.
 measure_lags() {
-  local contender others measured table
+  local contender measured table
   settle
   for contender in native native_binary odoo_mirror; do
     pause "$contender"

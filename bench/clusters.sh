@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash source-path=SCRIPTDIR disable=SC2034,SC2154
 # The benchmark's three clusters: `source`, `native` (PostgreSQL's own subscriptions) and `mirror`. Sourced, never run.
 #
 # Each is made once, in pristine/, and every repetition works on a copy, so that all begin with the same rows. They are made

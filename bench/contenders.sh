@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash source-path=SCRIPTDIR disable=SC2034,SC2154,SC2155
 # Who takes part, and how each is started, watched and held. Sourced, never run.
 #
 #   native         CREATE SUBSCRIPTION, as it comes

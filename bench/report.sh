@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # Figures to Markdown. Sourced, never run.
 
 # Goals: native's wall ÷ ours, native's apply CPU ÷ ours.
