@@ -10,8 +10,8 @@
 #   BENCH_PORT         54330 and the two after it
 #   BENCH_PG_CONFIG          a PostgreSQL 15 that has odoo_mirror installed: the extension isn't built then
 #   BENCH_PARENT       /var/tmp   where the clusters live meanwhile; a real disk, since fsync is on
-set -euo pipefail
 # shellcheck source-path=SCRIPTDIR disable=SC2034,SC2154
+set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 if [ -n "${BENCH_QUICK:-}" ]; then
   : "${BENCH_REPETITIONS:=1}" "${BENCH_SCALE:=0.1}" "${BENCH_WORK:=10}" "${BENCH_LAG_SECONDS:=5}"
