@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::prelude::*;
@@ -16,7 +16,7 @@ use super::owner::AsOwner;
 use super::progress::{self, Settings};
 use super::registry::{self, Table};
 use super::sql::{self, Row};
-use super::{guc, indexes, mirror, transaction, worker};
+use super::{guc, indexes, mirror, transaction, wait, worker};
 use crate::error::{Error, Verdict};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
@@ -36,10 +36,15 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     let must_see = network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
     transaction::transaction(|| progress::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
+    let mut looked = Instant::now();
     while workers.running() {
-        if network.next(PATIENCE)?.is_none() {
+        // Ends early when a worker ends: the postmaster sets our latch then.
+        wait::wait(None, PATIENCE);
+        if looked.elapsed() >= PATIENCE {
+            looked = Instant::now();
             still_wanted(settings)?;
         }
+        while network.next(Duration::ZERO)?.is_some() {}
     }
     drop(workers);
     loop {

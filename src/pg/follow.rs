@@ -409,6 +409,10 @@ impl<'a> Following<'a> {
     fn idle(&mut self, position: Lsn) {
         if !self.open && position > self.applied {
             self.applied = position;
+            // The stream has passed the copies' snapshots, or soon will have.
+            if self.tables.iter().any(|table| table.state == "catching_up") {
+                self.look_again();
+            }
         }
         self.publish();
     }
@@ -428,7 +432,7 @@ impl<'a> Following<'a> {
             confirmed = Some(position);
         }
         if let Some(position) = confirmed {
-            self.network.ask(Request::Command(StreamCommand::Confirm(position)));
+            self.network.link().gauges.confirm(position);
             board::write(|board| board.confirmed_lsn = position.0);
         }
     }

@@ -91,12 +91,19 @@ pub enum Event {
 pub struct Gauges {
     pub received: AtomicU64,
     pub source: AtomicU64,
+    /// How far local progress is on disk; the source is told at the next status.
+    pub confirmed: AtomicU64,
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
 }
 
 impl Gauges {
+    /// Local progress up to here is on disk.
+    pub fn confirm(&self, position: Lsn) {
+        self.confirmed.fetch_max(position.0, Ordering::Relaxed);
+    }
+
     pub fn received(&self) -> Lsn {
         Lsn(self.received.load(Ordering::Relaxed))
     }

@@ -45,8 +45,6 @@ pub struct Bounds {
 
 #[derive(Debug)]
 pub enum StreamCommand {
-    /// Local progress up to here is on disk: tell the source.
-    Confirm(Lsn),
     /// Stop between two transactions; answered by `Paused`.
     Pause,
     /// Go on, with the tables as they are now.
@@ -265,7 +263,6 @@ impl Stream {
 
     fn command(&mut self, command: StreamCommand) {
         match command {
-            StreamCommand::Confirm(lsn) => self.confirmed = self.confirmed.max(lsn),
             StreamCommand::Pause => self.pausing = true,
             StreamCommand::Resume { tables, near } => {
                 self.assembler.replace_tables(tables, near);
@@ -276,6 +273,7 @@ impl Stream {
     }
 
     async fn send_status(&mut self, session: &mut ReplicationSession, ask: bool) -> Result<(), Error> {
+        self.confirmed = self.confirmed.max(Lsn(self.gauges.confirmed.load(Ordering::Relaxed)));
         let mut message = Vec::with_capacity(34);
         standby_status(
             &mut message,
