@@ -90,6 +90,11 @@ impl Assembler {
         self.batch.boundary.map(|boundary| boundary.end)
     }
 
+    /// When the oldest transaction in the batch was committed.
+    pub fn oldest_commit(&self) -> Option<i64> {
+        self.batch.oldest_commit
+    }
+
     /// Bytes that the batch holds.
     pub fn bytes(&self) -> usize {
         self.batch.arena.len()

@@ -91,7 +91,10 @@ mod odoo_mirror_internal {
     #[pg_extern(volatile)]
     fn wake(stopping: default!(bool, false)) {
         pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || {
-            board::write(|board| board.stop_asked = stopping);
+            board::write(|board| {
+                board.stop_asked = stopping;
+                board.calls += 1;
+            });
             super::wake_worker();
         });
     }
@@ -110,7 +113,7 @@ mod odoo_mirror_internal {
             if left.is_zero() {
                 return false;
             }
-            wait::wait(None, left.min(Duration::from_millis(2)));
+            wait::wait(left.min(Duration::from_millis(2)));
         }
     }
 
@@ -122,7 +125,7 @@ mod odoo_mirror_internal {
         wake_worker();
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            wait::wait(None, Duration::from_millis(20));
+            wait::wait(Duration::from_millis(20));
             match board::read(|board| board.uninstall).unwrap_or(0) {
                 2 => {
                     board::write(|board| board.uninstall = 0);

@@ -188,6 +188,8 @@ pub struct Board {
     pub error: LastError,
     /// Set by uninstall(): the worker gives up slot and origin. 1: asked, 2: done, 3: failed (see error).
     pub uninstall: u8,
+    /// How often start(), stop() and the like were called: the worker looks what for.
+    pub calls: u64,
     /// Set by stop() at its commit, for a worker in the middle of a transaction.
     pub stop_asked: bool,
     pub tables: [LiveTable; LIVE_TABLES],
@@ -233,6 +235,7 @@ impl Default for Board {
             reconnects: 0,
             error: none,
             uninstall: 0,
+            calls: 0,
             stop_asked: false,
             tables: [table; LIVE_TABLES],
         }

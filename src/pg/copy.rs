@@ -39,7 +39,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     let mut looked = Instant::now();
     while workers.running() {
         // Ends early when a worker ends: the postmaster sets our latch then.
-        wait::wait(None, PATIENCE);
+        wait::wait(PATIENCE);
         if looked.elapsed() >= PATIENCE {
             looked = Instant::now();
             still_wanted(settings)?;

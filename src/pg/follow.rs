@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::apply::{Applied, Applier, Care};
-use super::board::{self, Counts, State};
+use super::board::{self, State};
+use super::counting::Counting;
 use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::{guc, origin, resync, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
-use crate::mirror::batch::{Batch, TableBatch};
-use crate::mirror::stream_table::{Standing, StreamTable};
+use crate::mirror::batch::Batch;
+use crate::mirror::stream_table::StreamTable;
 use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
 use crate::source::stream::{Bounds, StreamCommand, StreamRequest};
@@ -33,6 +34,9 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 /// After a busy stretch the counters are written down this soon, so that a crash loses few.
 const NOTE_SOON: Duration = Duration::from_secs(2);
 
+/// How often to look at what nobody announces, a dropped extension say, while all tables are ready.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// While commits wait to reach the disk: how often to look, so that they are confirmed.
 const FLUSH_LOOK: Duration = Duration::from_millis(100);
 
@@ -41,14 +45,15 @@ pub fn follow(
     network: &mut Network,
     settings: &Settings,
     inspection: &Inspection,
-    progress: Progress,
+    mut progress: Progress,
 ) -> Result<(), Error> {
     let start =
         transaction::transaction(|| Ok(origin::set_up()))?.max(progress.slot_start).max(progress.applied);
     let tables = transaction::transaction(registry::tables)?;
     let binary = tables.iter().filter(|table| table.state != "failed").all(|table| table.shape.binary_stream);
-    let mut following = Following::new(network, settings, tables, progress, start);
-    following.load_counts()?;
+    let counting = Counting::load(&mut progress)?;
+    progress.reconnects += 1;
+    let mut following = Following::new(network, settings, tables, progress, counting, start);
     following.network.ask(Request::Stream(StreamRequest {
         slot: settings.slot.clone(),
         publication: settings.publication.clone(),
@@ -87,14 +92,8 @@ pub(super) struct Following<'a> {
     noted: Lsn,
     /// Local commits that are not on disk yet, and the positions that they stand for.
     unflushed: VecDeque<(u64, Lsn)>,
-    counts: Vec<(String, Counts, i64)>,
-    /// What the open transaction will add to them.
-    tallied: Vec<(String, Counts, i64)>,
-    tallied_bytes: u64,
-    tallied_transactions: u64,
+    counting: Counting,
     last_note: Instant,
-    /// Counters changed since then.
-    uncounted: bool,
     /// None: look again at once, there is more to do.
     last_look: Option<Instant>,
     began: Instant,
@@ -112,6 +111,7 @@ impl<'a> Following<'a> {
         settings: &'a Settings,
         tables: Vec<Table>,
         progress: Progress,
+        counting: Counting,
         start: Lsn,
     ) -> Following<'a> {
         let now = Instant::now();
@@ -121,17 +121,13 @@ impl<'a> Following<'a> {
             tables,
             progress,
             applier: Applier::default(),
-            care: Care::None,
+            care: if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None },
             open: false,
             applied: start,
             noted: start,
             unflushed: VecDeque::new(),
-            counts: Vec::new(),
-            tallied: Vec::new(),
-            tallied_bytes: 0,
-            tallied_transactions: 0,
+            counting,
             last_note: now,
-            uncounted: false,
             last_look: Some(now),
             began: now,
             tell: false,
@@ -161,6 +157,7 @@ impl<'a> Following<'a> {
                 Some(Event::Watched(watched)) => {
                     board::write(|board| board.source_lsn = board.source_lsn.max(watched.position.0));
                     self.watched = Some(watched);
+                    self.look_again();
                 }
                 Some(_) => {}
                 None => self.publish(),
@@ -184,7 +181,9 @@ impl<'a> Following<'a> {
 
     /// What is done between source transactions.
     fn look_after(&mut self) -> Result<(), Error> {
-        if self.last_look.is_none_or(|last| last.elapsed() >= PATIENCE) {
+        let settled = |table: &Table| matches!(table.state.as_str(), "ready" | "failed");
+        let every = if self.tables.iter().all(settled) { LOOK_EVERY } else { PATIENCE };
+        if self.network.take_called() || self.last_look.is_none_or(|last| last.elapsed() >= every) {
             self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
@@ -194,7 +193,7 @@ impl<'a> Following<'a> {
             tending::tend(self)?;
         }
         let since = self.last_note.elapsed();
-        if since >= NOTE_EVERY || (self.uncounted && since >= NOTE_SOON) {
+        if since >= NOTE_EVERY || (self.counting.unwritten && since >= NOTE_SOON) {
             self.note()?;
         }
         Ok(())
@@ -209,7 +208,6 @@ impl<'a> Following<'a> {
 
     fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
         wait::end_politely(false);
-        self.uncounted = true;
         if let Some(oldest) = batch.oldest_commit {
             board::write(|board| board.pending_since = oldest);
         }
@@ -227,15 +225,13 @@ impl<'a> Following<'a> {
             waited = true;
             transaction::abort();
             self.applier.forget();
-            self.tallied.clear();
-            self.tallied_bytes = 0;
-            self.tallied_transactions = 0;
+            self.counting.forget_tallied();
             self.open = false;
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
                 board::set_error(&error);
                 still_wanted(self.settings)?;
-                wait::wait(None, LOCKED_OUT);
+                wait::wait(LOCKED_OUT);
             } else if error.verdict == Verdict::Retry || care == Care::EachTable {
                 return Err(error);
             } else if whole {
@@ -258,14 +254,9 @@ impl<'a> Following<'a> {
         })
         .map_err(|error| self.applier.about(error))?;
         let changed = transaction::attempt(|| self.settle(batch, &results))?;
-        let Some(boundary) = batch.boundary else {
-            self.tally(batch, &results);
-            self.tallied_bytes += batch.received_bytes;
-            self.tallied_transactions += batch.transactions;
-            self.network.link().hungry();
-            return Ok(());
-        };
+        self.counting.tally(batch, &results);
         self.network.link().hungry();
+        let Some(boundary) = batch.boundary else { return Ok(()) };
         transaction::attempt(|| {
             origin::move_with_commit(boundary.end, boundary.commit_time);
             transaction::commit();
@@ -275,15 +266,7 @@ impl<'a> Following<'a> {
         self.unflushed.push_back((origin::last_commit_end(), boundary.end));
         self.applied = boundary.end;
         self.noted = boundary.end;
-        self.tally(batch, &results);
-        self.count();
-        self.progress.transactions += batch.transactions + std::mem::take(&mut self.tallied_transactions);
-        self.progress.batches += 1;
-        self.progress.received_bytes += batch.received_bytes + std::mem::take(&mut self.tallied_bytes);
-        board::write(|board| {
-            board.pending_since = 0;
-            board.last_success = board::now();
-        });
+        self.counting.committed(&mut self.progress);
         self.publish();
         if changed {
             self.tables = transaction::transaction(registry::tables)?;
@@ -330,81 +313,6 @@ impl<'a> Following<'a> {
         Ok(changed)
     }
 
-    /// Counts what a batch did, to be shown when its transaction is committed.
-    fn tally(&mut self, batch: &Batch, results: &[Applied]) {
-        for (part, result) in batch.tables.iter().zip(results) {
-            let mut counts = Counts::default();
-            add(&mut counts, part, result);
-            self.tallied.push((part.table.name.clone(), counts, part.tally.last_commit));
-        }
-    }
-
-    /// Shows what was counted.
-    fn count(&mut self) {
-        for (name, added, changed) in self.tallied.drain(..) {
-            let place = match self.counts.iter().position(|(known, ..)| *known == name) {
-                Some(place) => place,
-                None => {
-                    self.counts.push((name.clone(), Counts::default(), 0));
-                    self.counts.len() - 1
-                }
-            };
-            let (_, counts, last_change) = &mut self.counts[place];
-            counts.add(&added);
-            *last_change = changed;
-            let (counts, last_change) = (*counts, *last_change);
-            board::write(|board| {
-                if let Some(live) = board.table(&name) {
-                    live.counts = counts;
-                    live.last_change = last_change;
-                }
-            });
-        }
-    }
-
-    fn load_counts(&mut self) -> Result<(), Error> {
-        let counts = transaction::transaction(registry::counts)?;
-        // Shared memory outlives a worker; where it holds more than the table, it is the newer.
-        self.counts = counts
-            .into_iter()
-            .map(|(name, noted)| {
-                let live = board::read(|board| {
-                    board
-                        .tables
-                        .iter()
-                        .find(|live| live.name.as_str() == name)
-                        .map(|live| (live.counts, live.last_change))
-                });
-                match live.flatten() {
-                    Some((live, last_change))
-                        if live.inserts + live.updates >= noted.inserts + noted.updates =>
-                    {
-                        (name, live, last_change)
-                    }
-                    _ => (name, noted, 0),
-                }
-            })
-            .collect();
-        for (name, counts, last_change) in &self.counts {
-            board::write(|board| {
-                if let Some(live) = board.table(name) {
-                    live.counts = *counts;
-                    live.last_change = *last_change;
-                }
-            });
-        }
-        let progress = &mut self.progress;
-        board::read(|board| {
-            progress.transactions = progress.transactions.max(board.transactions);
-            progress.batches = progress.batches.max(board.batches);
-            progress.received_bytes = progress.received_bytes.max(board.received_bytes);
-            progress.reconnects = progress.reconnects.max(board.reconnects);
-        });
-        progress.reconnects += 1;
-        self.care = if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None };
-        Ok(())
-    }
-
     /// With nothing in flight the source stands at `position`.
     fn idle(&mut self, position: Lsn) {
         if !self.open && position > self.applied {
@@ -440,18 +348,16 @@ impl<'a> Following<'a> {
     /// Writes position and counters down; so an idle source's position moves the origin too, and is confirmed.
     pub(super) fn note(&mut self) -> Result<(), Error> {
         self.last_note = Instant::now();
-        self.uncounted = false;
         let applied = self.applied;
         transaction::transaction(|| {
             hold_extension()?;
             progress::note(applied, &self.progress)?;
-            for (name, counts, last_change) in &self.counts {
-                registry::note_counts(name, counts, *last_change)?;
-            }
+            self.counting.write_down()?;
             origin::move_with_commit(applied, 0);
             Ok(())
         })?;
         self.noted = applied;
+        self.counting.unwritten = false;
         self.unflushed.push_back((origin::last_commit_end(), applied));
         if self.began.elapsed() > Duration::from_secs(60) {
             self.care = Care::None;
@@ -533,19 +439,4 @@ fn hold_extension() -> Result<(), Error> {
         pg_sys::LockRelationOid(table, pg_sys::AccessShareLock as i32);
         if pg_sys::get_rel_name(table).is_null() { Err(gone()) } else { Ok(()) }
     }
-}
-
-fn add(counts: &mut Counts, part: &TableBatch, result: &Applied) {
-    let tally = &part.tally;
-    counts.inserts += tally.inserts;
-    counts.updates += tally.updates;
-    counts.deletes += tally.deletes;
-    counts.truncates += tally.truncates;
-    counts.split += tally.split;
-    counts.skipped += tally.skipped;
-    counts.filtered += tally.filtered;
-    counts.folded += part.folded();
-    counts.applied += result.applied;
-    counts.missing += result.missing;
-    debug_assert!(part.table.standing != Standing::Filtered || result.applied == 0);
 }

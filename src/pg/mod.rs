@@ -5,6 +5,7 @@ mod apply;
 mod board;
 mod copy;
 mod copy_in;
+mod counting;
 mod follow;
 mod guc;
 mod indexes;

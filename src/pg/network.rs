@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::wait;
+use super::board;
+use super::wait::{self, WaitSet};
 use crate::error::Error;
 use crate::source::connect::Connector;
 use crate::source::link::{self, Event, Link, Remote, Request};
@@ -11,9 +12,14 @@ use crate::source::thread;
 
 /// A running network thread, seen from the main thread. Dropped, it ends the thread.
 pub struct Network {
+    // Before the link, whose socket it waits on.
+    wake: WaitSet,
     link: Link,
     /// Events that came while an answer was waited for, to be had next.
     kept: VecDeque<Event>,
+    /// Calls and reloads that were seen.
+    calls: (u64, u64),
+    called: bool,
 }
 
 impl Network {
@@ -22,7 +28,13 @@ impl Network {
             |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
         let (link, remote) = link::pair().map_err(failed)?;
         spawn(connector, remote).map_err(failed)?;
-        Ok(Network { link, kept: VecDeque::new() })
+        Ok(Network {
+            wake: WaitSet::new(link.wake_fd()),
+            link,
+            kept: VecDeque::new(),
+            calls: calls(),
+            called: false,
+        })
     }
 
     pub fn ask(&self, request: Request) {
@@ -54,25 +66,43 @@ impl Network {
         Ok(answer)
     }
 
-    /// The next event, waiting at most `timeout` for it.
+    /// Whether a function of ours was called or a setting changed, since this was last asked.
+    pub fn take_called(&mut self) -> bool {
+        std::mem::take(&mut self.called)
+    }
+
+    fn was_called(&mut self) -> bool {
+        let now = calls();
+        let new = now != self.calls;
+        self.calls = now;
+        self.called |= new;
+        new
+    }
+
+    /// The next event, waiting at most `timeout` for it, or until a function of ours is called.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
         if let Some(event) = self.kept.pop_front() {
             return Ok(Some(event));
         }
         let deadline = Instant::now() + timeout;
         loop {
-            self.link.drain_wakes();
             if let Some(event) = self.link.try_event()? {
                 wait::serve_interrupts();
                 return Ok(Some(event));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || wait::told_to_end() {
+            if left.is_zero() || wait::told_to_end() || self.was_called() {
                 return Ok(None);
             }
-            wait::wait(Some(self.link.wake_fd()), left);
+            if self.wake.wait(left) {
+                self.link.drain_wakes();
+            }
         }
     }
+}
+
+fn calls() -> (u64, u64) {
+    (board::read(|board| board.calls).unwrap_or(0), wait::reloads())
 }
 
 /// How long to wait for an event before looking whether the mirror is still wanted.

@@ -1,31 +1,78 @@
 //! Waiting as a background worker must: on the latch, with interrupts served, never in a lock or a runtime.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgrx::prelude::*;
 
 use crate::error::Error;
 
-/// Waits for the latch, for `fd` to be readable, or for `timeout`; serves interrupts and a changed
-/// configuration. Ends the process when the postmaster is gone or the worker was told to stop.
-pub fn wait(fd: Option<BorrowedFd<'_>>, timeout: Duration) {
-    let mut events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32;
-    if fd.is_some() {
-        events |= pg_sys::WL_SOCKET_READABLE as i32;
-    }
-    let socket = fd.map_or(pg_sys::PGINVALID_SOCKET, |fd| fd.as_raw_fd());
-    let millis = timeout.as_millis().clamp(1, 3_600_000) as std::ffi::c_long;
-    // SAFETY: MyLatch is this process's own and set up; the descriptor lives as long as the borrow.
+/// Waits for the latch or for `timeout`; serves interrupts and a changed configuration. Ends the process when the
+/// postmaster is gone or the worker was told to stop.
+pub fn wait(timeout: Duration) {
+    let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32;
+    // SAFETY: MyLatch is this process's own and set up.
     unsafe {
-        let woken =
-            pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events, socket, millis, pg_sys::PG_WAIT_EXTENSION);
+        let woken = pg_sys::WaitLatch(pg_sys::MyLatch, events, millis(timeout), pg_sys::PG_WAIT_EXTENSION);
         if woken & pg_sys::WL_LATCH_SET as i32 != 0 {
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }
     }
     serve_interrupts();
+}
+
+fn millis(timeout: Duration) -> std::ffi::c_long {
+    timeout.as_millis().clamp(1, 3_600_000) as std::ffi::c_long
+}
+
+/// What [`wait`] waits for, and a socket beside it. Kept from one wait to the next: to make such a set costs more than to
+/// wait on it.
+pub struct WaitSet {
+    set: *mut pg_sys::WaitEventSet,
+}
+
+impl WaitSet {
+    /// `fd` must stay open as long as the set lives.
+    pub fn new(fd: BorrowedFd<'_>) -> WaitSet {
+        let no_socket = pg_sys::PGINVALID_SOCKET;
+        // SAFETY: the set lives until dropped, with nobody else owning it; the latch is this process's own.
+        unsafe {
+            #[cfg(any(feature = "pg15", feature = "pg16"))]
+            let set = pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, 3);
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            let set = pg_sys::CreateWaitEventSet(std::ptr::null_mut(), 3);
+            let none = std::ptr::null_mut();
+            let add = |event, socket, latch| pg_sys::AddWaitEventToSet(set, event, socket, latch, none);
+            add(pg_sys::WL_LATCH_SET, no_socket, pg_sys::MyLatch);
+            add(pg_sys::WL_EXIT_ON_PM_DEATH, no_socket, std::ptr::null_mut());
+            add(pg_sys::WL_SOCKET_READABLE, fd.as_raw_fd(), std::ptr::null_mut());
+            WaitSet { set }
+        }
+    }
+
+    /// As [`wait()`]. True: the socket is readable.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        // SAFETY: a set of ours, and room for as many events as are asked for.
+        let readable = unsafe {
+            let mut woken: pg_sys::WaitEvent = std::mem::zeroed();
+            let class = pg_sys::PG_WAIT_EXTENSION;
+            let count = pg_sys::WaitEventSetWait(self.set, millis(timeout), &mut woken, 1, class);
+            if count > 0 && woken.events & pg_sys::WL_LATCH_SET != 0 {
+                pg_sys::ResetLatch(pg_sys::MyLatch);
+            }
+            count > 0 && woken.events & pg_sys::WL_SOCKET_READABLE != 0
+        };
+        serve_interrupts();
+        readable
+    }
+}
+
+impl Drop for WaitSet {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, used no more.
+        unsafe { pg_sys::FreeWaitEventSet(self.set) }
+    }
 }
 
 /// Whether SIGTERM came.
@@ -38,6 +85,13 @@ pub fn told_to_end() -> bool {
 /// `told_to_end` and calls `end`.
 pub fn end_politely(may: bool) {
     POLITE.store(may, Ordering::Relaxed);
+}
+
+static RELOADS: AtomicU64 = AtomicU64::new(0);
+
+/// How often the configuration was read again.
+pub fn reloads() -> u64 {
+    RELOADS.load(Ordering::Relaxed)
 }
 
 static POLITE: AtomicBool = AtomicBool::new(false);
@@ -71,6 +125,7 @@ pub fn serve_interrupts() {
         if pg_sys::ConfigReloadPending != 0 {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+            RELOADS.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

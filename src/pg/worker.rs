@@ -42,7 +42,7 @@ pub extern "C-unwind" fn odoo_mirror_worker(_argument: pg_sys::Datum) {
                 board::set_state(state, &message);
                 session::report_activity(state.name());
                 failures = 0;
-                wait::wait(None, IDLE);
+                wait::wait(IDLE);
             }
             Ok(Look::Run(settings)) => {
                 let began = Instant::now();
@@ -157,7 +157,7 @@ fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
         if settings.is_some_and(|settings| mirror::still_wanted(settings).is_err()) {
             return;
         }
-        wait::wait(None, left.min(Duration::from_millis(500)));
+        wait::wait(left.min(Duration::from_millis(500)));
     }
 }
 

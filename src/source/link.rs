@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -113,12 +113,44 @@ impl Gauges {
     }
 }
 
+/// Whether the main thread would take a batch, and whether the network thread has one: the thread is woken only
+/// when both are so.
+#[derive(Debug, Default)]
+pub(super) struct Hunger {
+    hungry: AtomicBool,
+    gathered: AtomicBool,
+    both: Notify,
+}
+
+impl Hunger {
+    fn say(&self) {
+        // Each side writes its own word before it reads the other's, in one order for both: one of them sees both.
+        self.hungry.store(true, Ordering::SeqCst);
+        if self.gathered.load(Ordering::SeqCst) {
+            self.both.notify_one();
+        }
+    }
+
+    /// Notes whether there is a batch to hand over; true: it is wanted, and now counts as handed over.
+    pub(super) fn takes(&self, gathered: bool) -> bool {
+        if self.gathered.load(Ordering::Relaxed) != gathered {
+            self.gathered.store(gathered, Ordering::SeqCst);
+        }
+        gathered && self.hungry.swap(false, Ordering::SeqCst)
+    }
+
+    /// Returns when the main thread becomes hungry while a batch is there, or before.
+    pub(super) async fn wanted(&self) {
+        self.both.notified().await;
+    }
+}
+
 /// The main thread's end.
 pub struct Link {
     requests: mpsc::UnboundedSender<Request>,
     events: mpsc::Receiver<Event>,
     wake: UnixStream,
-    hungry: Arc<Notify>,
+    hunger: Arc<Hunger>,
     pub gauges: Arc<Gauges>,
 }
 
@@ -126,7 +158,7 @@ pub struct Link {
 pub struct Remote {
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) outbox: Outbox,
-    pub(super) hungry: Arc<Notify>,
+    pub(super) hunger: Arc<Hunger>,
     pub(super) gauges: Arc<Gauges>,
 }
 
@@ -147,12 +179,12 @@ pub fn pair() -> io::Result<(Link, Remote)> {
     far.set_nonblocking(true)?;
     let (requests, requested) = mpsc::unbounded_channel();
     let (events, told) = mpsc::channel(EVENTS);
-    let hungry = Arc::new(Notify::new());
+    let hunger = Arc::new(Hunger::default());
     let gauges = Arc::new(Gauges::default());
     let outbox = Outbox { events, wake: Arc::new(far) };
     let link =
-        Link { requests, events: told, wake: near, hungry: Arc::clone(&hungry), gauges: Arc::clone(&gauges) };
-    Ok((link, Remote { requests: requested, outbox, hungry, gauges }))
+        Link { requests, events: told, wake: near, hunger: Arc::clone(&hunger), gauges: Arc::clone(&gauges) };
+    Ok((link, Remote { requests: requested, outbox, hunger, gauges }))
 }
 
 impl Link {
@@ -163,7 +195,7 @@ impl Link {
 
     /// Says that the main thread would take a batch now: until then the network thread gathers.
     pub fn hungry(&self) {
-        self.hungry.notify_one();
+        self.hunger.say();
     }
 
     /// The next event, if there is one.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::clock;
 use super::connect::Connector;
-use super::link::{Event, Gauges, Outbox};
+use super::link::{Event, Gauges, Hunger, Outbox};
 use super::session::ReplicationSession;
 use crate::error::Error;
 use crate::mirror::assembler::{Assembler, Fed, StreamError};
@@ -54,6 +54,11 @@ pub enum StreamCommand {
 /// How often the source hears from us at least. Its wal_sender_timeout may be as short as a few seconds.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
+/// Beyond this a batch waits for more to fold.
+const FAR_BEHIND: Duration = Duration::from_millis(20);
+
+const NAP: Duration = Duration::from_millis(1);
+
 /// A source silent for so long in the middle of a transaction is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -61,7 +66,7 @@ pub struct Stream {
     request: StreamRequest,
     commands: mpsc::UnboundedReceiver<StreamCommand>,
     outbox: Outbox,
-    hungry: Arc<Notify>,
+    hunger: Arc<Hunger>,
     gauges: Arc<Gauges>,
     assembler: Assembler,
     confirmed: Lsn,
@@ -71,17 +76,20 @@ pub struct Stream {
     idle_told: Lsn,
     batch_began: Option<Instant>,
     heard: Instant,
+    nap_until: Option<Instant>,
+    /// The last look found nothing to read.
+    quiet: bool,
     pausing: bool,
     paused: bool,
     reply: bool,
 }
 
 impl Stream {
-    pub fn new(
+    pub(super) fn new(
         mut request: StreamRequest,
         commands: mpsc::UnboundedReceiver<StreamCommand>,
         outbox: Outbox,
-        hungry: Arc<Notify>,
+        hunger: Arc<Hunger>,
         gauges: Arc<Gauges>,
     ) -> Stream {
         let tables = std::mem::take(&mut request.tables);
@@ -92,7 +100,7 @@ impl Stream {
             request,
             commands,
             outbox,
-            hungry,
+            hunger,
             gauges,
             assembler,
             confirmed: start,
@@ -101,6 +109,8 @@ impl Stream {
             idle_told: Lsn::ZERO,
             batch_began: None,
             heard: Instant::now(),
+            nap_until: None,
+            quiet: false,
             pausing: false,
             paused: false,
             reply: false,
@@ -115,10 +125,9 @@ impl Stream {
             return Ok(());
         }
         self.heard = Instant::now();
-        let hungry = Arc::clone(&self.hungry);
+        let hunger = Arc::clone(&self.hunger);
         let mut ticks = interval(STATUS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut hunger = false;
         loop {
             if self.reading() {
                 self.take_buffered(&mut session)?;
@@ -127,8 +136,7 @@ impl Stream {
                 self.reply = false;
                 self.send_status(&mut session, false).await?;
             }
-            if hunger && self.deliverable() {
-                hunger = false;
+            if hunger.takes(self.deliverable()) {
                 if !self.deliver().await {
                     return Ok(());
                 }
@@ -142,17 +150,24 @@ impl Stream {
                 }
             }
             let reading = self.reading();
+            // Far behind, each look at the socket is put off a little: a hundred messages at once cost both sides less.
+            let nap = if reading { self.nap_until } else { None };
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return Ok(()),
                 },
-                () = hungry.notified(), if !hunger => hunger = true,
-                filled = session.fill(), if reading => {
+                () = hunger.wanted() => {}
+                () = sleep_until(nap.unwrap_or(self.heard)), if nap.is_some() => self.nap_until = None,
+                filled = session.fill(), if reading && nap.is_none() => {
                     filled?;
                     self.heard = Instant::now();
+                    self.quiet = false;
+                    self.nap_until = self.far_behind().map(|_| self.heard + NAP);
                 }
+                // Nothing to read after a nap: that was all.
+                () = std::future::ready(()), if reading && nap.is_none() && self.gathering() => self.quiet = true,
                 _ = ticks.tick() => {
                     if reading && !self.assembler.at_boundary() && self.heard.elapsed() > SILENCE {
                         return Err(Error::retry("the source fell silent in the middle of a transaction"));
@@ -202,7 +217,25 @@ impl Stream {
     }
 
     fn deliverable(&self) -> bool {
-        !self.assembler.is_empty() && (self.assembler.at_boundary() || self.full())
+        !self.assembler.is_empty() && (self.full() || self.assembler.at_boundary() && !self.gathering())
+    }
+
+    /// Far behind, a batch is worth gathering for: what folds together needn't be applied twice. At most a quarter
+    /// longer than the mirror is behind already, and no longer than there is something to read.
+    fn gathering(&self) -> bool {
+        match (self.far_behind(), self.batch_began) {
+            (Some(behind), Some(began)) => {
+                !self.quiet && !self.pausing && !self.full() && !self.aged() && began.elapsed() < behind / 4
+            }
+            _ => false,
+        }
+    }
+
+    /// How long ago the batch's oldest transaction was committed, by the source's own clock, if that is long.
+    fn far_behind(&self) -> Option<Duration> {
+        let oldest = self.assembler.oldest_commit()?;
+        let behind = self.gauges.source_clock.load(Ordering::Relaxed).saturating_sub(oldest);
+        Some(Duration::from_micros(u64::try_from(behind).ok()?)).filter(|behind| *behind >= FAR_BEHIND)
     }
 
     /// Feeds what is in the buffer, up to the bounds.

@@ -50,11 +50,11 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 let Some(commanded) = take(&mut commanded, &mut streaming) else {
                     return Err(Error::stop("the stream was started twice"));
                 };
-                let hungry = remote.hungry.clone();
+                let hunger = remote.hunger.clone();
                 let gauges = remote.gauges.clone();
                 let ended = ended.clone();
                 tokio::spawn(async move {
-                    let mut stream = stream::Stream::new(request, commanded, outbox, hungry, gauges);
+                    let mut stream = stream::Stream::new(request, commanded, outbox, hunger, gauges);
                     if let Err(error) = stream.run(&connector).await {
                         let _ = ended.send(error);
                     }

@@ -148,7 +148,7 @@ fn a_copy_goes_on_after_each_kind_of_end_while_the_source_is_written_to() {
     pair.on_source(SCHEMA);
     pair.on_source(
         "CREATE TABLE big (id int PRIMARY KEY, x text);
-         INSERT INTO big SELECT n, repeat(md5(n::text), 3) FROM generate_series(1, 60000) n; ANALYZE big",
+         INSERT INTO big SELECT n, repeat(md5(n::text), 3) FROM generate_series(1, 240000) n; ANALYZE big",
     );
     pair.publish_all();
     proxy.slow_down(Duration::from_millis(5));
