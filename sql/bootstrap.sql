@@ -65,7 +65,7 @@ CREATE TABLE odoo_mirror_internal.tables (
     -- What the mirror's table is like.
     shape           jsonb NOT NULL,
     state           text NOT NULL DEFAULT 'absent'
-                    CHECK (state IN ('absent', 'copying', 'catching_up', 'ready', 'failed')),
+                    CHECK (state IN ('absent', 'copying', 'catching_up', 'reconciling', 'ready', 'failed')),
     reason          text,
     hint            text,
     generation      bigint NOT NULL DEFAULT 1,
@@ -85,7 +85,10 @@ CREATE TABLE odoo_mirror_internal.tables (
     filtered        bigint NOT NULL DEFAULT 0,
     missing         bigint NOT NULL DEFAULT 0,
     failed_rows     bigint NOT NULL DEFAULT 0,
-    last_change     timestamptz
+    last_change     timestamptz,
+    -- Every row was proven equal to the source's as of this commit, at this time.
+    verified_lsn    pg_lsn,
+    verified_at     timestamptz
 ) WITH (fillfactor = 70);
 
 -- One row a key range of a copy: filled in by the transaction that brings its rows, so that a copy broken
@@ -107,10 +110,39 @@ CREATE TABLE odoo_mirror_internal.ranges (
     PRIMARY KEY (table_name, ordinal)
 );
 
+-- Tables whose rows are being compared with the source's, range by range, and how far that is. A restart goes on there.
+CREATE TABLE odoo_mirror_internal.reconciles (
+    table_name  text PRIMARY KEY REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
+    -- Write what differs; else only tell.
+    writes      boolean NOT NULL,
+    reason      text NOT NULL,
+    job         bigint,
+    -- Rows whose (first) key is below this are done.
+    done_to     bigint,
+    -- All ranges are done; keys that were being written to are left, in rechecks.
+    ranges_done boolean NOT NULL DEFAULT false,
+    started_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    compared    bigint NOT NULL DEFAULT 0,
+    different   bigint NOT NULL DEFAULT 0,
+    written     bigint NOT NULL DEFAULT 0,
+    -- What differed, up to some hundred keys with their columns.
+    found       jsonb NOT NULL DEFAULT '[]'
+);
+
+-- Keys that are compared with the source's rows once more: they were being written to meanwhile, or a row was missing.
+CREATE TABLE odoo_mirror_internal.rechecks (
+    table_name text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
+    -- The key's columns as text, in key order.
+    key        text[] NOT NULL,
+    PRIMARY KEY (table_name, key)
+);
+
 CREATE TABLE odoo_mirror_internal.jobs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind         text NOT NULL CHECK (kind IN ('resync')),
+    kind         text NOT NULL CHECK (kind IN ('resync', 'verify')),
     table_name   text NOT NULL,
+    -- Whether a verify mends what differs.
+    repair       boolean NOT NULL DEFAULT false,
     state        text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'running', 'done', 'failed')),
     requested_by name NOT NULL DEFAULT session_user,
     requested_at timestamptz NOT NULL DEFAULT pg_catalog.now(),

@@ -360,7 +360,7 @@ impl Assembler {
         let open = &mut self.open[part];
         open.batch.tally.truncates += 1;
         let truncated = match &open.batch.table.standing {
-            Standing::Ready => Some(Truncated::All),
+            Standing::Ready | Standing::Loose => Some(Truncated::All),
             Standing::Filtered => None,
             Standing::Judged(ranges) => {
                 let blind: Vec<usize> =

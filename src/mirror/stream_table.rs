@@ -40,6 +40,8 @@ pub enum Standing {
     /// The rows came in by chunks: each event is judged by the snapshot of its key's range. The ranges ascend
     /// and tile all keys; only a table with one integer key has several.
     Judged(Vec<JudgedRange>),
+    /// Every event is applied, onto rows that may differ from the source's: they are being compared and mended.
+    Loose,
     /// No event is applied: the table failed.
     Filtered,
 }
@@ -113,7 +115,7 @@ impl StreamTable {
     /// What becomes of an event of transaction `xid` on the row with this key (its first column).
     pub fn judge(&self, key: Option<Column<'_>>, xid: u64) -> Judgement {
         let ranges = match &self.standing {
-            Standing::Ready => return Judgement::Apply,
+            Standing::Ready | Standing::Loose => return Judgement::Apply,
             Standing::Filtered => return Judgement::Filter,
             Standing::Judged(ranges) => ranges,
         };
@@ -133,14 +135,14 @@ impl StreamTable {
                 let place = ranges.partition_point(|judged| judged.range.hi.is_some_and(|hi| hi <= key));
                 ranges.get(place)?.range.contains(key).then_some(place)
             }
-            Standing::Ready | Standing::Filtered => None,
+            Standing::Ready | Standing::Loose | Standing::Filtered => None,
         }
     }
 
     /// Whether no event of transaction `xid` is applied, whatever its key.
     pub fn holds(&self, xid: u64) -> bool {
         match &self.standing {
-            Standing::Ready => false,
+            Standing::Ready | Standing::Loose => false,
             Standing::Judged(ranges) => ranges.iter().all(|judged| judged.holds(xid)),
             Standing::Filtered => true,
         }

@@ -15,7 +15,7 @@ use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
-use super::{guc, origin, resync, session, tending, transaction, wait};
+use super::{guc, origin, reconcile, resync, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::stream_table::StreamTable;
@@ -190,6 +190,7 @@ impl<'a> Following<'a> {
                 tending::take_in_new_tables(self, &watched)?;
             }
             resync::take_jobs(self)?;
+            reconcile::tend(self)?;
             tending::tend(self)?;
         }
         let since = self.last_note.elapsed();

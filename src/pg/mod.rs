@@ -14,6 +14,7 @@ mod network;
 mod origin;
 mod owner;
 mod progress;
+mod reconcile;
 mod registry;
 mod resync;
 mod secret;

@@ -111,6 +111,7 @@ impl Table {
             standing: match self.state.as_str() {
                 "ready" => Standing::Ready,
                 "copying" | "catching_up" => Standing::Judged(judged()),
+                "reconciling" => Standing::Loose,
                 _ => Standing::Filtered,
             },
             generation: self.generation,
@@ -189,6 +190,37 @@ pub fn copy_all_again(table: &str, reason: &str) -> Result<(), Error> {
         &[Some(table), Some(reason)],
     )
     .map(drop)
+}
+
+/// The table's rows are compared with the source's, online, and what differs is written; readers keep what is there.
+/// The stream's changes are applied meanwhile, and may meet rows that aren't as they should be.
+pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
+    sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(table)])?;
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason) VALUES ($1, true, $2) \
+         ON CONFLICT (table_name) DO UPDATE SET writes = true, reason = excluded.reason, done_to = NULL, ranges_done = false",
+        &[Some(table), Some(reason)],
+    )?;
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET state = 'reconciling', reason = $2, hint = NULL, ready_since = NULL, \
+                verified_lsn = NULL, generation = generation + 1 WHERE name = $1",
+        &[Some(table), Some(reason)],
+    )
+    .map(drop)
+}
+
+/// These keys (columns as text, in key order) are compared with the source's rows once more, and mended.
+pub fn recheck(table: &str, keys: &[Vec<String>]) -> Result<(), Error> {
+    for key in keys {
+        let key = serde_json::to_string(key).map_err(|_| Error::stop("a key can't be noted"))?;
+        sql::run(
+            "INSERT INTO odoo_mirror_internal.rechecks (table_name, key) \
+             SELECT $1, array_agg(k ORDER BY place) FROM pg_catalog.jsonb_array_elements_text($2::jsonb) \
+             WITH ORDINALITY AS e (k, place) ON CONFLICT DO NOTHING",
+            &[Some(table), Some(&key)],
+        )?;
+    }
+    Ok(())
 }
 
 /// Tables whose ranges are all in stand at the stream's door.

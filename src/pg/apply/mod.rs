@@ -195,7 +195,8 @@ impl Work<'_> {
         }
         self.delete(&deletes)?;
         // An insert of a key that is there already would fail the batch; with care it heals instead.
-        if self.care == Care::None || !self.target.table.has_key() {
+        let sure = self.care == Care::None && self.target.table.standing != Standing::Loose;
+        if sure || !self.target.table.has_key() {
             self.insert(&inserts)?;
         } else {
             replaces.append(&mut inserts);
