@@ -104,6 +104,7 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
            f.in_rows, f.in_bytes,
            CASE WHEN f.state = 'absent' THEN 0
                 WHEN f.state = 'failed' THEN NULL
+                WHEN f.state = 'reconciling' THEN NULL
                 WHEN f.state <> 'copying' THEN 100
                 WHEN f.estimated_rows <= 0 THEN NULL
                 ELSE round(least(99.9, 100.0 * f.in_rows / greatest(f.estimated_rows, f.in_rows)), 1) END,
@@ -113,7 +114,7 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
            coalesce(f.live_last_change, f.last_change),
            coalesce(f.live_inserts, f.inserts), coalesce(f.live_updates, f.updates),
            coalesce(f.live_deletes, f.deletes), f.failed_rows,
-           NULL::pg_lsn, NULL::interval
+           f.verified_lsn, pg_catalog.clock_timestamp() - f.verified_at
     FROM rates f ORDER BY f.name
 $$;
 COMMENT ON FUNCTION odoo_mirror.tables IS
@@ -174,7 +175,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION odoo_mirror.resync IS
-    'copy a table (or all) anew from the source; readers see the old rows until the new ones are all there; jobs() tells when';
+    'compare a table (or all) with the source and mend what differs, online: readers keep their rows, other tables go on; jobs() tells';
+
+CREATE FUNCTION odoo_mirror.verify(table_name text DEFAULT NULL, repair boolean DEFAULT false) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    job bigint;
+BEGIN
+    IF table_name IS NOT NULL
+       AND NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.name = verify.table_name) THEN
+        RAISE EXCEPTION 'table "%" is not mirrored', table_name
+            USING ERRCODE = 'undefined_table', HINT = 'SELECT table_name FROM odoo_mirror.tables() lists those that are.';
+    END IF;
+    INSERT INTO odoo_mirror_internal.jobs (kind, table_name, repair)
+    VALUES ('verify', coalesce(verify.table_name, '*'), coalesce(verify.repair, false)) RETURNING id INTO job;
+    PERFORM odoo_mirror_internal.wake();
+    RETURN job;
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.verify IS
+    'compare a table (or all) with the source while both are in use; jobs() shows which keys and columns differ, and as of which LSN all else is equal';
 
 CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
     id bigint, kind text, table_name text, state text, requested_by name, requested_at timestamptz,
@@ -245,7 +265,7 @@ BEGIN
         GRANT EXECUTE ON FUNCTION
             odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
             odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
-            odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text),
+            odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
             odoo_mirror.wait_for(pg_lsn, interval)
         TO postgres;
     END IF;

@@ -121,6 +121,8 @@ CREATE TABLE odoo_mirror_internal.reconciles (
     done_to     bigint,
     -- All ranges are done; keys that were being written to are left, in rechecks.
     ranges_done boolean NOT NULL DEFAULT false,
+    -- Only keys in rechecks are compared.
+    keys_only   boolean NOT NULL DEFAULT false,
     started_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     compared    bigint NOT NULL DEFAULT 0,
     different   bigint NOT NULL DEFAULT 0,

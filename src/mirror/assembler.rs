@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::batch::{Batch, Boundary, Step, Truncated, UnknownRelation};
+use super::fence::Touch;
 use super::fold::{Key, OpenTable, merge_into, merge_key_into};
 use super::route::{Route, Tables, Target, by_oid, target};
 use super::snapshot::widen;
@@ -162,6 +163,7 @@ impl Assembler {
                 }
                 self.batch.boundary = Some(Boundary { end: end_lsn, commit_time });
                 self.batch.transactions += 1;
+                self.batch.xids.push(ended.xid);
                 Ok(Fed::Committed)
             }
             Message::Relation(relation) => {
@@ -272,6 +274,7 @@ impl Assembler {
         let open = &mut self.open[part];
         open.batch.tally.inserts += 1;
         self.new_key.read(&open.batch.layout, new)?;
+        open.record(&mut self.batch.arena, &self.new_key, xid, Touch::Whole);
         if judged(open, &self.new_key, xid) {
             open.insert(&mut self.batch.arena, &self.new_key, new);
         }
@@ -284,6 +287,7 @@ impl Assembler {
         open.batch.tally.deletes += 1;
         let (Old::Key(row) | Old::Row(row)) = old;
         self.old_key.read(&open.batch.layout, row)?;
+        open.record(&mut self.batch.arena, &self.old_key, xid, Touch::Whole);
         if judged(open, &self.old_key, xid) {
             match old {
                 _ if open.batch.table.has_key() => open.delete(&mut self.batch.arena, &self.old_key),
@@ -312,7 +316,9 @@ impl Assembler {
             _ => new,
         };
         self.new_key.read(&open.batch.layout, new)?;
+        let touch = if new.has_unchanged() { Touch::Part } else { Touch::Whole };
         if !open.batch.table.has_key() {
+            open.record(arena, &self.new_key, xid, touch);
             if judged(open, &self.new_key, xid) {
                 match old {
                     Some(Old::Row(old)) => open.whole(arena, old, Some(new)),
@@ -329,6 +335,11 @@ impl Assembler {
             }
             None => false,
         };
+        if moved {
+            open.record_move(arena, &self.old_key, &self.new_key, xid, touch);
+        } else {
+            open.record(arena, &self.new_key, xid, touch);
+        }
         if !moved {
             if judged(open, &self.new_key, xid) {
                 open.update(arena, &self.new_key, new)?;
@@ -359,6 +370,7 @@ impl Assembler {
         let Some((part, xid)) = self.part(oid, "a truncate")? else { return Ok(()) };
         let open = &mut self.open[part];
         open.batch.tally.truncates += 1;
+        open.record_all(xid);
         let truncated = match &open.batch.table.standing {
             Standing::Ready | Standing::Loose => Some(Truncated::All),
             Standing::Filtered => None,

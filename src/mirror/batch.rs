@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::fence::{RowKey, Touch};
 use super::stream_table::{Layout, StreamTable};
-use crate::wire::{Lsn, Tuple};
+use crate::wire::{Column, Lsn, Tuple, TupleWriter, WireError};
 
 /// A slice of the batch's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +37,14 @@ impl Arena {
         &self.bytes[span.start..span.start + span.len]
     }
 
+    fn write<'a>(&mut self, columns: impl Iterator<Item = Column<'a>>) -> Result<Span, WireError> {
+        let start = self.bytes.len();
+        let mut writer = TupleWriter::new(&mut self.bytes);
+        columns.for_each(|column| writer.put(column));
+        let len = writer.finish()?.as_bytes().len();
+        Ok(Span { start, len })
+    }
+
     pub(super) fn keep(&mut self, tuple: Tuple<'_>) -> Span {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(tuple.as_bytes());
@@ -63,6 +72,8 @@ pub struct Batch {
     pub boundary: Option<Boundary>,
     /// Source transactions that ended in it.
     pub transactions: u64,
+    /// Their ids, 64 bits.
+    pub xids: Vec<u64>,
     /// When the oldest transaction in it was committed, by the source's clock (µs since 2000-01-01).
     pub oldest_commit: Option<i64>,
     /// Relations that the stream named and no mirrored table is known for; their events were left out.
@@ -71,6 +82,40 @@ pub struct Batch {
     pub filtered: u64,
     /// Source bytes that the changes came in.
     pub received_bytes: u64,
+}
+
+impl Batch {
+    /// Rows as text that were read on the source, to stand in place of what their keys hold here, and keys whose rows go.
+    pub fn of_rows(
+        table: &Arc<StreamTable>,
+        layout: &Arc<Layout>,
+        rows: &[Vec<Option<String>>],
+        gone: &[RowKey],
+    ) -> Result<Batch, WireError> {
+        let mut arena = Arena::default();
+        let mut changes = Vec::with_capacity(rows.len() + gone.len());
+        for key in gone {
+            let key = arena.write(key.iter().map(|value| Column::Text(value.as_bytes())))?;
+            changes.push(Change { key, row: Span::default(), action: Action::Delete });
+        }
+        for row in rows {
+            let key = arena.write(layout.key.iter().map(|place| as_text(&row[*place])))?;
+            let row = arena.write(row.iter().map(as_text))?;
+            changes.push(Change { key, row, action: Action::Replace });
+        }
+        let part = TableBatch {
+            table: Arc::clone(table),
+            layout: Arc::clone(layout),
+            steps: vec![Step::Folded(changes)],
+            touches: Vec::new(),
+            tally: Tally::default(),
+        };
+        Ok(Batch { arena, tables: vec![part], ..Batch::default() })
+    }
+}
+
+fn as_text(value: &Option<String>) -> Column<'_> {
+    value.as_ref().map_or(Column::Null, |value| Column::Text(value.as_bytes()))
 }
 
 /// Where a source transaction ends.
@@ -95,6 +140,8 @@ pub struct TableBatch {
     pub table: Arc<StreamTable>,
     pub layout: Arc<Layout>,
     pub steps: Vec<Step>,
+    /// Of a table that is recorded: which rows were touched, by which transaction; before folding, in their order.
+    pub touches: Vec<Touched>,
     pub tally: Tally,
 }
 
@@ -105,6 +152,7 @@ pub enum Step {
     /// A changed key whose row is only partly known here: the rest stays as it is under the old key.
     Rekey {
         old: Span,
+        new: Span,
         row: Span,
     },
     /// A row of a table without a key, found by all of its columns; no new row: it was deleted.
@@ -119,6 +167,17 @@ pub enum Step {
     CopyAgain {
         range: usize,
     },
+}
+
+/// One event of a table that is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touched {
+    pub xid: u64,
+    /// The key's columns, in key order; None: every row.
+    pub key: Option<Span>,
+    pub touch: Touch,
+    /// The row came from another key, and not all of its columns with it.
+    pub moved_in_part: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::batch::{Action, Arena, Change, Span, Step, TableBatch, Tally};
+use super::batch::{Action, Arena, Change, Span, Step, TableBatch, Tally, Touched};
+use super::fence::Touch;
 use super::stream_table::{Layout, Standing, StreamTable};
 use crate::wire::{Column, Tuple, TupleWriter, WireError};
 
@@ -31,7 +32,13 @@ impl OpenTable {
         OpenTable {
             ready: table.standing == Standing::Ready,
             folds: table.key_folds && table.has_key(),
-            batch: TableBatch { table, layout, steps: Vec::new(), tally: Tally::default() },
+            batch: TableBatch {
+                table,
+                layout,
+                steps: Vec::new(),
+                touches: Vec::new(),
+                tally: Tally::default(),
+            },
             changes: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -115,7 +122,7 @@ impl OpenTable {
         row: Tuple<'_>,
     ) -> Result<(), WireError> {
         if !self.folds {
-            self.rekey_in_place(arena, old, row);
+            self.rekey_in_place(arena, old, new, row);
             return Ok(());
         }
         let mut merged = Vec::new();
@@ -127,13 +134,39 @@ impl OpenTable {
             _ => row,
         };
         if row.has_unchanged() {
-            self.rekey_in_place(arena, old, row);
+            self.rekey_in_place(arena, old, new, row);
             return Ok(());
         }
         self.batch.tally.split += 1;
         self.delete(arena, old);
         self.insert(arena, new, row);
         Ok(())
+    }
+
+    /// Notes what an event touches, if the table is recorded.
+    pub(super) fn record(&mut self, arena: &mut Arena, key: &Key, xid: u64, touch: Touch) {
+        if !self.batch.table.recorded {
+            return;
+        }
+        // Rows of a table without a key can't be told apart.
+        let key = self.batch.table.has_key().then(|| arena.keep(key.tuple()));
+        self.batch.touches.push(Touched { xid, key, touch, moved_in_part: false });
+    }
+
+    /// Notes that the row of one key went to another.
+    pub(super) fn record_move(&mut self, arena: &mut Arena, old: &Key, new: &Key, xid: u64, touch: Touch) {
+        self.record(arena, old, xid, Touch::Whole);
+        self.record(arena, new, xid, touch);
+        if let Some(touched) = self.batch.touches.last_mut() {
+            touched.moved_in_part = touch == Touch::Part;
+        }
+    }
+
+    /// Notes that every row may be touched.
+    pub(super) fn record_all(&mut self, xid: u64) {
+        if self.batch.table.recorded {
+            self.batch.touches.push(Touched { xid, key: None, touch: Touch::Whole, moved_in_part: false });
+        }
     }
 
     /// A change of a table without a key, by its whole row.
@@ -149,9 +182,9 @@ impl OpenTable {
         self.batch.steps.push(step);
     }
 
-    fn rekey_in_place(&mut self, arena: &mut Arena, old: &Key, row: Tuple<'_>) {
-        let (old, row) = (arena.keep(old.tuple()), arena.keep(row));
-        self.step(Step::Rekey { old, row });
+    fn rekey_in_place(&mut self, arena: &mut Arena, old: &Key, new: &Key, row: Tuple<'_>) {
+        let (old, new, row) = (arena.keep(old.tuple()), arena.keep(new.tuple()), arena.keep(row));
+        self.step(Step::Rekey { old, new, row });
     }
 
     /// Ends the step at hand: what comes now is applied after it.

@@ -4,8 +4,10 @@
 pub mod assembler;
 pub mod batch;
 pub mod ddl;
+pub mod fence;
 mod fold;
 pub mod gate;
+pub mod proof;
 pub mod quote;
 pub mod ranges;
 mod route;

@@ -19,6 +19,8 @@ pub struct StreamTable {
     /// Whether two keys are equal exactly when their bytes are, so that changes to one key may be folded.
     pub key_folds: bool,
     pub standing: Standing,
+    /// What is touched is told with each batch: the table is being compared with the source.
+    pub recorded: bool,
     /// Tells one definition of the table from the next, so that plans made for an older one are dropped.
     pub generation: u64,
 }
@@ -159,11 +161,23 @@ impl StreamTable {
         table
     }
 
+    /// Whether all columns of the key are integers.
+    pub fn has_integer_key(&self) -> bool {
+        let is_integer = |name: &String| {
+            let column = self.columns.iter().find(|column| column.name == *name);
+            column.is_some_and(|column| INTEGERS.contains(&column.type_oid))
+        };
+        self.has_key() && self.key.iter().all(is_integer)
+    }
+
     /// Whether rows are told apart by a key; else updates and deletes carry whole rows, or don't come.
     pub fn has_key(&self) -> bool {
         !self.key.is_empty()
     }
 }
+
+/// int8, int2, int4.
+const INTEGERS: [u32; 3] = [20, 21, 23];
 
 /// An integer key's value, from either wire format.
 pub fn integer(column: Column<'_>) -> Option<i64> {

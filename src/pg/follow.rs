@@ -14,8 +14,9 @@ use super::counting::Counting;
 use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
+use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
-use super::{guc, origin, reconcile, resync, session, tending, transaction, wait};
+use super::{guc, jobs, origin, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::stream_table::StreamTable;
@@ -54,6 +55,16 @@ pub fn follow(
     let counting = Counting::load(&mut progress)?;
     progress.reconnects += 1;
     let mut following = Following::new(network, settings, tables, progress, counting, start);
+    // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
+    let oids = following.tables.iter().map(|table| table.source.oid).collect();
+    let pick = |event| match event {
+        Event::Writers(xids) => Ok(xids),
+        other => Err(other),
+    };
+    let writers =
+        following.network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
+    following.reconciling.passed.add(writers);
+    reconcile::choose(&mut following)?;
     following.network.ask(Request::Stream(StreamRequest {
         slot: settings.slot.clone(),
         publication: settings.publication.clone(),
@@ -101,6 +112,7 @@ pub(super) struct Following<'a> {
     pub(super) tell: bool,
     watched: Option<Box<Watched>>,
     pub(super) near: u64,
+    pub(super) reconciling: Reconciling,
     /// A table whose snapshot had to wait is tried again then: the others don't stand still for it all the time.
     pub(super) copy_again_at: Instant,
 }
@@ -133,6 +145,7 @@ impl<'a> Following<'a> {
             tell: false,
             watched: None,
             near: 0,
+            reconciling: Reconciling::default(),
             copy_again_at: now,
         }
     }
@@ -145,7 +158,7 @@ impl<'a> Following<'a> {
                 Some(_) if self.unflushed.is_empty() => PATIENCE,
                 Some(_) => FLUSH_LOOK,
             };
-            let event = self.network.next(wait)?;
+            let event = self.network.next(self.reconciling.patience(wait))?;
             match event {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
                 Some(Event::Idle { position }) => self.idle(position),
@@ -154,7 +167,11 @@ impl<'a> Following<'a> {
                     session::report_activity("following the source");
                     self.publish();
                 }
+                Some(Event::Probed(probed)) => self.reconciling.probed(*probed),
                 Some(Event::Watched(watched)) => {
+                    if let Some(snapshot) = &watched.snapshot {
+                        self.reconciling.saw(snapshot);
+                    }
                     board::write(|board| board.source_lsn = board.source_lsn.max(watched.position.0));
                     self.watched = Some(watched);
                     self.look_again();
@@ -175,6 +192,7 @@ impl<'a> Following<'a> {
             if wait::told_to_end() {
                 wait::end(|| self.note());
             }
+            reconcile::advance(self)?;
             self.look_after()?;
         }
     }
@@ -182,15 +200,18 @@ impl<'a> Following<'a> {
     /// What is done between source transactions.
     fn look_after(&mut self) -> Result<(), Error> {
         let settled = |table: &Table| matches!(table.state.as_str(), "ready" | "failed");
-        let every = if self.tables.iter().all(settled) { LOOK_EVERY } else { PATIENCE };
+        let every = match self.tables.iter().all(settled) {
+            true => jobs::pace().map_or(LOOK_EVERY, |pace| LOOK_EVERY.min(pace)),
+            false => PATIENCE,
+        };
         if self.network.take_called() || self.last_look.is_none_or(|last| last.elapsed() >= every) {
             self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
                 tending::take_in_new_tables(self, &watched)?;
             }
-            resync::take_jobs(self)?;
-            reconcile::tend(self)?;
+            jobs::tend(self)?;
+            self.tell |= reconcile::look(self)?;
             tending::tend(self)?;
         }
         let since = self.last_note.elapsed();
@@ -204,7 +225,8 @@ impl<'a> Following<'a> {
         // A renamed table stands in the registry under both names; the one that failed must not hide the other.
         let (failed, sound): (Vec<&Table>, Vec<&Table>) =
             self.tables.iter().partition(|table| table.state == "failed");
-        failed.into_iter().chain(sound).map(Table::for_stream).collect()
+        let all = failed.into_iter().chain(sound);
+        all.map(|table| table.for_stream(self.reconciling.records(&table.name))).collect()
     }
 
     fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -279,6 +301,7 @@ impl<'a> Following<'a> {
     /// Notes what the batch showed of its tables, in its transaction. True: some table changed its state.
     fn settle(&mut self, batch: &Batch, results: &[Applied]) -> Result<bool, Error> {
         let mut changed = false;
+        self.reconciling.note_batch(&mut self.applier, batch)?;
         for (part, result) in batch.tables.iter().zip(results) {
             let name = &part.table.name;
             if let Some(reason) = &result.misfit {
@@ -307,7 +330,11 @@ impl<'a> Following<'a> {
                 }
             }
             if result.missing > 0 {
-                registry::copy_all_again(name, "rows that the source changed were missing here")?;
+                const WHY: &str = "rows that the source changed were missing here";
+                match part.table.has_key() {
+                    true => registry::reconcile(name, WHY)?,
+                    false => registry::copy_all_again(name, WHY)?,
+                }
                 changed = true;
             }
         }
@@ -409,6 +436,7 @@ impl<'a> Following<'a> {
                 Some(Event::Paused) => return Err(Error::stop("the stream paused inside a transaction")),
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
                 Some(Event::Idle { position }) => self.idle(position),
+                Some(Event::Probed(probed)) => self.reconciling.probed(*probed),
                 Some(_) => {}
                 None => self.publish(),
             }

@@ -17,6 +17,11 @@ pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
     c"access_token, signup_token, oauth_access_token, password, new_password, totp_secret",
 ));
 
+pub static COMPARE_ROWS: GucSetting<i32> = GucSetting::<i32>::new(2_000);
+pub static COMPARE_SHARE: GucSetting<i32> = GucSetting::<i32>::new(25);
+pub static VERIFY_CONTINUOUSLY: GucSetting<bool> = GucSetting::<bool>::new(false);
+pub static VERIFY_PERIOD: GucSetting<i32> = GucSetting::<i32>::new(86_400);
+
 /// Defines all settings; called once, from the server's start.
 pub fn init() {
     GucRegistry::define_string_guc(
@@ -84,6 +89,44 @@ pub fn init() {
         &POLL_INTERVAL,
         1,
         3_600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.compare_rows",
+        c"Most rows that are compared with the source under one snapshot.",
+        c"Fewer where rows are wide. The stream stands still while they are hashed here.",
+        &COMPARE_ROWS,
+        50,
+        100_000,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.compare_share",
+        c"Percent of the time that the source may be busy with a verify().",
+        c"Between two pieces the mirror rests. What mends known damage does not rest.",
+        &COMPARE_SHARE,
+        1,
+        100,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_bool_guc(
+        c"odoo_mirror.verify_continuously",
+        c"Compare every table with the source again and again, and mend what differs.",
+        c"Each table is proven anew within odoo_mirror.verify_period.",
+        &VERIFY_CONTINUOUSLY,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.verify_period",
+        c"Within which time every table is proven anew, with odoo_mirror.verify_continuously.",
+        c"A day by default.",
+        &VERIFY_PERIOD,
+        1,
+        31_536_000,
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );

@@ -5,6 +5,7 @@ use super::board::{self, State};
 use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
+use super::table_making::Filling;
 use super::{copy, follow, guc, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
@@ -35,7 +36,8 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
         Some(progress) => (go_on(&inspection, settings, progress)?, known),
         None => (begin(&mut network, &inspection, settings)?, Vec::new()),
     };
-    transaction::transaction(|| adopt(&inspection, &known))?;
+    let filling = if progress.streaming { Filling::Online } else { Filling::Copy };
+    transaction::transaction(|| adopt(&inspection, &known, filling))?;
     if !progress.streaming {
         copy::first(&mut network, settings)?;
         transaction::transaction(|| {
@@ -189,7 +191,7 @@ fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
 }
 
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
-pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
+pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
     let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
@@ -208,13 +210,13 @@ pub fn adopt(inspection: &Inspection, known: &[Table]) -> Result<(), Error> {
             (_, Some(failure), _) => {
                 note_failure(source, &failure.message, failure.hint.as_deref().unwrap_or_default())?;
             }
-            (Ok(shape), None, None) => take_in(source, &shape, &found.ranges)?,
+            (Ok(shape), None, None) => take_in(source, &shape, &found.ranges, filling)?,
             (Ok(shape), None, Some(table)) if table.source.oid != source.oid => {
                 // Dropped and made again under its name: nothing of the old one counts.
-                take_in(source, &shape, &found.ranges)?;
+                take_in(source, &shape, &found.ranges, filling)?;
             }
             (Ok(shape), None, Some(table)) if table.state == "failed" && heals(table) => {
-                take_in(source, &shape, &found.ranges)?;
+                take_in(source, &shape, &found.ranges, filling)?;
             }
             (Ok(_), None, Some(_)) => {}
         }
@@ -272,8 +274,9 @@ pub fn take_in(
     source: &SourceTable,
     shape: &MirrorShape,
     ranges: &[crate::mirror::ranges::KeyRange],
+    filling: Filling,
 ) -> Result<(), Error> {
-    let planned = transaction::subtransaction(|| table_making::plan_copy(source, shape, ranges));
+    let planned = transaction::subtransaction(|| table_making::plan(source, shape, ranges, filling));
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
             note_failure(source, &error.message, error.hint.as_deref().unwrap_or_default())

@@ -9,6 +9,7 @@ mod counting;
 mod follow;
 mod guc;
 mod indexes;
+mod jobs;
 mod mirror;
 mod network;
 mod origin;
@@ -16,7 +17,7 @@ mod owner;
 mod progress;
 mod reconcile;
 mod registry;
-mod resync;
+
 mod secret;
 mod session;
 mod sql;

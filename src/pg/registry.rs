@@ -86,7 +86,7 @@ fn range(row: &Row) -> Range {
 
 impl Table {
     /// As the stream needs to know it.
-    pub fn for_stream(&self) -> Arc<StreamTable> {
+    pub fn for_stream(&self, recorded: bool) -> Arc<StreamTable> {
         let judged = || {
             let ranges = self.ranges.iter();
             ranges.map(|range| JudgedRange { range: range.range, snapshot: range.snapshot.clone() }).collect()
@@ -114,6 +114,7 @@ impl Table {
                 "reconciling" => Standing::Loose,
                 _ => Standing::Filtered,
             },
+            recorded,
             generation: self.generation,
         })
     }
@@ -198,7 +199,8 @@ pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(table)])?;
     sql::run(
         "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason) VALUES ($1, true, $2) \
-         ON CONFLICT (table_name) DO UPDATE SET writes = true, reason = excluded.reason, done_to = NULL, ranges_done = false",
+         ON CONFLICT (table_name) DO UPDATE SET writes = true, reason = excluded.reason, done_to = NULL, \
+             ranges_done = false, keys_only = false",
         &[Some(table), Some(reason)],
     )?;
     sql::run(
@@ -211,6 +213,14 @@ pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
 
 /// These keys (columns as text, in key order) are compared with the source's rows once more, and mended.
 pub fn recheck(table: &str, keys: &[Vec<String>]) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason, ranges_done, keys_only) \
+         VALUES ($1, true, 'some keys are compared', true, true) ON CONFLICT DO NOTHING",
+        &[Some(table)],
+    )?;
     for key in keys {
         let key = serde_json::to_string(key).map_err(|_| Error::stop("a key can't be noted"))?;
         sql::run(

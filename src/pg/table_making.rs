@@ -5,12 +5,27 @@ use super::sql::{self, text};
 use crate::error::Error;
 use crate::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
 use crate::mirror::ranges::KeyRange;
-use crate::mirror::shape::MirrorShape;
+use crate::mirror::shape::{MirrorShape, RowIdentity};
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::typemap::TypeHere;
 
-/// Makes or reshapes the mirror table, and plans its copy: `ranges` with `replace` when rows may be there.
-pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange]) -> Result<(), Error> {
+/// How a table gets its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filling {
+    /// By a copy of ranges, before the stream starts.
+    Copy,
+    /// By comparing with the source while the stream goes on; a table without a key, by a copy with the stream standing still.
+    Online,
+}
+
+/// Makes or reshapes the mirror table, and plans how it gets its rows; a copy in `ranges`, with `replace` when rows
+/// may be there.
+pub fn plan(
+    source: &SourceTable,
+    shape: &MirrorShape,
+    ranges: &[KeyRange],
+    filling: Filling,
+) -> Result<(), Error> {
     let here = table_here(&shape.name)?;
     let rows_there = here.is_some();
     {
@@ -50,6 +65,12 @@ pub fn plan_copy(source: &SourceTable, shape: &MirrorShape, ranges: &[KeyRange])
             Some(&source.bytes.to_string()),
         ],
     )?;
+    if filling == Filling::Online && shape.identity == RowIdentity::Key {
+        let reason =
+            if rows_there { "its rows are being compared with the source's" } else { "it is being filled" };
+        return super::registry::reconcile(&shape.name, reason);
+    }
+    sql::run("DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1", &[Some(&shape.name)])?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(&shape.name)])?;
     // Rows that are there give way in the same transaction that brings the new ones: readers never miss them.
     let whole = [KeyRange::ALL];

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::board::{self, State};
 use super::follow::Following;
 use super::registry::{self, Table};
-use super::{copy, indexes, mirror, transaction};
+use super::table_making::Filling;
+use super::{copy, indexes, mirror, reconcile, transaction};
 use crate::error::Error;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
@@ -36,7 +37,9 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     }
     let inspection =
         mirror::inspect(following.network, following.settings, &known_and_sound(following), true)?;
-    transaction::transaction(|| mirror::adopt(&inspection, &following.tables))?;
+    transaction::transaction(|| mirror::adopt(&inspection, &following.tables, Filling::Online))?;
+    // While they are empty, that takes no time.
+    indexes::build_all(following.settings)?;
     following.tables = transaction::transaction(registry::tables)?;
     following.near = inspection.near;
     following.tell = true;
@@ -65,6 +68,9 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         return Ok(());
     }
     following.pause()?;
+    if !following.reconciling.is_comparing() {
+        reconcile::choose(following)?;
+    }
     for name in &caught_up {
         transaction::transaction(|| registry::set_ready(name))?;
     }

@@ -48,9 +48,20 @@ pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox)
         must_see.extend(writers::writers(&client, request.table_oid).await?);
     }
     let id = request.id;
-    let Some((text, past, filenode)) = snapshot(&client, &request, must_see, outbox).await? else {
-        return Ok(());
+    let table = Table {
+        oid: request.table_oid,
+        schema: &request.schema,
+        name: &request.name,
+        with_children: request.with_children,
     };
+    let taken = match snapshot(&client, table, must_see, request.look_for_writers, outbox).await? {
+        Ok(taken) => taken,
+        Err(why) => {
+            outbox.send(Event::ChunkGivenUp { id, why }).await;
+            return Ok(());
+        }
+    };
+    let Snapshotted { text, past, filenode, .. } = taken;
     if !outbox.send(Event::ChunkStarted { id, snapshot: text, past, filenode }).await {
         return Ok(());
     }
@@ -81,25 +92,53 @@ async fn next(
     std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open. None: it gave up, and said so.
-async fn snapshot(
+/// A table of the source, by which a snapshot is guarded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table<'a> {
+    pub(super) oid: u32,
+    pub(super) schema: &'a str,
+    pub(super) name: &'a str,
+    pub(super) with_children: bool,
+}
+
+impl Table<'_> {
+    /// As FROM and LOCK TABLE name it.
+    pub(super) fn sql(&self) -> String {
+        let only = if self.with_children { "" } else { "ONLY " };
+        format!("{only}{}.{}", quote_identifier(self.schema), quote_identifier(self.name))
+    }
+}
+
+/// A snapshot that was taken, and what was read with it.
+pub(super) struct Snapshotted {
+    pub(super) text: String,
+    pub(super) snapshot: Snapshot,
+    /// Past every commit that it sees.
+    pub(super) past: Lsn,
+    pub(super) filenode: u32,
+}
+
+/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open; with `patience`, gives up after
+/// that long, and says why.
+pub(super) async fn snapshot(
     client: &Client,
-    request: &ChunkRequest,
+    table: Table<'_>,
     mut must_see: Vec<u64>,
+    patience: Option<Duration>,
     outbox: &Outbox,
-) -> Result<Option<(String, Lsn, u32)>, Error> {
-    let only = if request.with_children { "" } else { "ONLY " };
-    let table = format!("{}.{}", quote_identifier(&request.schema), quote_identifier(&request.name));
+) -> Result<Result<Snapshotted, String>, Error> {
+    let oid = table.oid;
+    let table = table.sql();
     // Planning a query on the table may run functions of its indexes, and not every one names its schemas.
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; \
          SET LOCAL search_path = pg_catalog, public; \
-         LOCK TABLE {only}{table} IN ACCESS SHARE MODE"
+         LOCK TABLE {table} IN ACCESS SHARE MODE"
     );
     let asked = format!(
         "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
          coalesce(pg_catalog.pg_relation_filenode({}::oid), 0)::text",
-        request.table_oid
+        oid
     );
     let began = Instant::now();
     let mut told = began;
@@ -109,9 +148,8 @@ async fn snapshot(
             let _ = client.batch_execute("ROLLBACK").await;
             if error.sqlstate.as_deref() == Some("55P03") {
                 let why = format!("waiting for a lock on the source's table {table}");
-                if request.look_for_writers.is_some() {
-                    outbox.send(Event::ChunkGivenUp { id: request.id, why }).await;
-                    return Ok(None);
+                if patience.is_some() {
+                    return Ok(Err(why));
                 }
                 outbox.send(Event::Waiting(why)).await;
                 continue;
@@ -130,10 +168,11 @@ async fn snapshot(
         must_see.retain(|xid| !snapshot.sees(*xid));
         if must_see.is_empty() {
             let past: Lsn = field(1).parse().map_err(|_| unreadable())?;
-            return Ok(Some((text, past.as_end_position(), field(2).parse().unwrap_or(0))));
+            let (past, filenode) = (past.as_end_position(), field(2).parse().unwrap_or(0));
+            return Ok(Ok(Snapshotted { text, snapshot, past, filenode }));
         }
         client.batch_execute("ROLLBACK").await?;
-        let gives_up = request.look_for_writers.is_some_and(|patience| began.elapsed() > patience);
+        let gives_up = patience.is_some_and(|patience| began.elapsed() > patience);
         if gives_up || told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
             let blockers = writers::blockers(client, &must_see).await?;
@@ -141,8 +180,7 @@ async fn snapshot(
             let why =
                 format!("waiting for transactions on the source that write {table}: {}", list.join(", "));
             if gives_up {
-                outbox.send(Event::ChunkGivenUp { id: request.id, why }).await;
-                return Ok(None);
+                return Ok(Err(why));
             }
             outbox.send(Event::Waiting(why)).await;
         }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::chunk::ChunkRequest;
 use super::inspect::Inspection;
+use super::probe::{ProbeStep, Probed};
 use super::stream::{StreamCommand, StreamRequest};
 use super::watch::Watched;
 use crate::error::Error;
@@ -39,6 +40,8 @@ pub enum Request {
     Stream(StreamRequest),
     /// For the running stream.
     Command(StreamCommand),
+    /// Compare pieces of tables, step by step. Answered by `Probed`.
+    Probe(mpsc::UnboundedReceiver<ProbeStep>),
     /// Look at the source now and then; `Watched` each time.
     Watch { every: std::time::Duration, slot: String, publication: String, excluded: Vec<String> },
 }
@@ -83,6 +86,7 @@ pub enum Event {
         position: Lsn,
     },
     Watched(Box<Watched>),
+    Probed(Box<Probed>),
     Failed(Error),
 }
 
@@ -198,6 +202,13 @@ impl Link {
         self.hunger.say();
     }
 
+    /// Begins to compare tables: what this is asked, the source answers with `Probed`.
+    pub fn prober(&self) -> Prober {
+        let (steps, asked) = mpsc::unbounded_channel();
+        self.ask(Request::Probe(asked));
+        Prober { steps }
+    }
+
     /// The next event, if there is one.
     pub fn try_event(&mut self) -> Result<Option<Event>, Error> {
         match self.events.try_recv() {
@@ -217,6 +228,17 @@ impl Link {
     pub fn drain_wakes(&mut self) {
         let mut buffer = [0; 64];
         while matches!(self.wake.read(&mut buffer), Ok(read) if read == buffer.len()) {}
+    }
+}
+
+/// Asks for pieces of tables, one step after the other.
+pub struct Prober {
+    steps: mpsc::UnboundedSender<ProbeStep>,
+}
+
+impl Prober {
+    pub fn ask(&self, step: ProbeStep) {
+        let _ = self.steps.send(step);
     }
 }
 

@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod key_cuts;
 pub mod link;
 pub mod prepare;
+pub mod probe;
 pub mod session;
 pub mod slot;
 pub mod sql;

@@ -45,6 +45,8 @@ pub struct Bounds {
 
 #[derive(Debug)]
 pub enum StreamCommand {
+    /// Ask the source how far it is: an idle one says so only now and then.
+    Ask,
     /// Stop between two transactions; answered by `Paused`.
     Pause,
     /// Go on, with the tables as they are now.
@@ -82,6 +84,7 @@ pub struct Stream {
     pausing: bool,
     paused: bool,
     reply: bool,
+    ask: bool,
 }
 
 impl Stream {
@@ -114,6 +117,7 @@ impl Stream {
             pausing: false,
             paused: false,
             reply: false,
+            ask: false,
         }
     }
 
@@ -132,9 +136,10 @@ impl Stream {
             if self.reading() {
                 self.take_buffered(&mut session)?;
             }
-            if self.reply {
+            if self.reply || self.ask {
+                let ask = std::mem::take(&mut self.ask);
                 self.reply = false;
-                self.send_status(&mut session, false).await?;
+                self.send_status(&mut session, ask).await?;
             }
             if hunger.takes(self.deliverable()) {
                 if !self.deliver().await {
@@ -296,6 +301,7 @@ impl Stream {
 
     fn command(&mut self, command: StreamCommand) {
         match command {
+            StreamCommand::Ask => self.ask = true,
             StreamCommand::Pause => self.pausing = true,
             StreamCommand::Resume { tables, near } => {
                 self.assembler.replace_tables(tables, near);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::connect::Connector;
 use super::link::{Event, Outbox, Remote, Request};
-use super::{chunk, inspect, slot_making, stream, watch, writers};
+use super::{chunk, inspect, probe, slot_making, stream, watch, writers};
 use crate::error::Error;
 
 /// Serves requests until the main thread's end is dropped. Never panics: a panic is reported as an error.
@@ -113,6 +113,7 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
             Event::Filenodes(pairs.collect::<Result<_, tokio_postgres::Error>>()?)
         }
         Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
+        Request::Probe(steps) => return probe::serve(connector, steps, outbox).await,
         Request::Watch { every, slot, publication, excluded } => {
             return watch::watch(connector, every, &slot, &publication, &excluded, outbox).await;
         }

@@ -10,6 +10,7 @@ use super::connect::Connector;
 use super::link::{Event, Outbox};
 use super::slot::{self, SlotState};
 use crate::error::Error;
+use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::SourceTable;
 use crate::wire::Lsn;
 
@@ -17,6 +18,8 @@ use crate::wire::Lsn;
 pub struct Watched {
     /// Where the source's WAL ends.
     pub position: Lsn,
+    /// Transactions that it sees need not be looked for any more.
+    pub snapshot: Option<Snapshot>,
     pub slot: Option<SlotState>,
     pub tables: Vec<SourceTable>,
 }
@@ -47,10 +50,15 @@ async fn look(
     excluded: &[String],
 ) -> Result<Watched, Error> {
     let client = connector.sql().await?;
-    let row = client.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[]).await?;
-    let position = row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO);
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.pg_current_snapshot()::text",
+            &[],
+        )
+        .await?;
     Ok(Watched {
-        position,
+        position: row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO),
+        snapshot: row.get::<_, String>(1).parse().ok(),
         slot: slot::slot(&client, slot).await?,
         tables: catalog::published_tables(&client, publication, excluded).await?,
     })

@@ -90,6 +90,7 @@ fn table(mode: u8, relation: &Relation) -> StreamTable {
             2 => Standing::Judged(between(vec![0, 10]).into_iter().map(judged).collect()),
             _ => Standing::Filtered,
         },
+        recorded: false,
         generation: 1,
     }
 }
@@ -104,7 +105,7 @@ fn check(batch: &Batch) {
                 Step::Folded(changes) => {
                     changes.iter().for_each(|change| read(&batch.arena, &[change.key, change.row]))
                 }
-                Step::Rekey { old, row } => read(&batch.arena, &[*old, *row]),
+                Step::Rekey { old, new, row } => read(&batch.arena, &[*old, *new, *row]),
                 Step::Whole { old, new } => read(&batch.arena, &[*old, new.unwrap_or_default()]),
                 Step::Truncate(_) | Step::Misfit(_) | Step::CopyAgain { .. } => {}
             }

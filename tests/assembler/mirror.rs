@@ -66,7 +66,7 @@ impl Work<'_> {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Folded(changes) => self.folded(changes),
-            Step::Rekey { old, row } => {
+            Step::Rekey { old, row, .. } => {
                 let old_key = self.key(*old);
                 let old = self.rows.remove(&old_key).map(|mut rows| rows.remove(0));
                 assert!(old.is_some() || !self.strict, "{}: no row {old_key:?} to move", self.kind.name);

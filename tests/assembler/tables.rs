@@ -155,6 +155,7 @@ impl Kind {
             key: self.key.iter().map(|name| (*name).to_owned()).collect(),
             key_folds: self.folds,
             standing,
+            recorded: false,
             generation: 1,
         })
     }

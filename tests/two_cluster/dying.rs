@@ -20,7 +20,7 @@ fn quick() -> PairBuilder {
 }
 
 #[track_caller]
-fn kill9(pid: &str) {
+pub fn kill9(pid: &str) {
     assert!(signal(pid.parse().expect("a process"), "KILL"), "there is no process {pid}");
 }
 

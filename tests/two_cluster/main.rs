@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod comparing;
 mod configuring;
 mod content;
 mod copies_of_it;

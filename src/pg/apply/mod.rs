@@ -15,7 +15,8 @@ use super::owner::AsOwner;
 use super::transaction;
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::{Action, Arena, Batch, Change, Span, Step, TableBatch, Truncated};
-use crate::mirror::stream_table::Standing;
+use crate::mirror::fence::RowKey;
+use crate::mirror::stream_table::{Standing, integer};
 
 /// What became of one table's part of a batch.
 #[derive(Debug, Default)]
@@ -88,6 +89,15 @@ impl Applier {
     /// Forgets what was prepared: after an abort, plans and descriptors may belong to what was undone.
     pub fn forget(&mut self) {
         self.targets.clear();
+    }
+
+    /// A key of the part's table as text, in the same transaction as the part was applied in. None: it wasn't applied.
+    pub fn key_text(&mut self, arena: &Arena, part: &TableBatch, key: Span) -> Option<RowKey> {
+        if part.table.has_integer_key() {
+            return arena.tuple(key).iter().map(|column| Some(integer(column)?.to_string())).collect();
+        }
+        let target = self.targets.get_mut(&part.table.source_oid)?;
+        Some(target.key_text(arena.tuple(key)))
     }
 
     fn table(&mut self, arena: &Arena, part: &TableBatch, care: Care) -> Result<Applied, Error> {
@@ -169,7 +179,7 @@ impl Work<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         match step {
             Step::Folded(changes) => self.folded(changes),
-            Step::Rekey { old, row } => self.rekey(*old, *row),
+            Step::Rekey { old, new, row } => self.rekey(*old, *new, *row),
             Step::Whole { old, new } => self.whole(*old, *new),
             Step::Truncate(truncated) => self.truncate(truncated),
             Step::Misfit(_) | Step::CopyAgain { .. } => Ok(()),
@@ -248,9 +258,15 @@ impl Work<'_> {
     }
 
     fn delete(&mut self, keys: &[Span]) -> Result<(), Error> {
-        if keys.is_empty() {
-            return Ok(());
+        if !keys.is_empty() {
+            let found = self.remove(keys)?;
+            self.account(found, keys.len() as u64);
         }
+        Ok(())
+    }
+
+    /// Takes rows away; returns how many there were.
+    fn remove(&mut self, keys: &[Span]) -> Result<u64, Error> {
         let spi = Spi::connect();
         let count = if let Some(key_type) = self.target.deletes_by_array() {
             let mut values: Vec<pg_sys::Datum> = Vec::with_capacity(keys.len());
@@ -266,11 +282,14 @@ impl Work<'_> {
             stored.end();
             count
         };
-        self.account(count, keys.len() as u64);
-        Ok(())
+        Ok(count)
     }
 
-    fn rekey(&mut self, old: Span, row: Span) -> Result<(), Error> {
+    fn rekey(&mut self, old: Span, new: Span, row: Span) -> Result<(), Error> {
+        if self.target.table.standing == Standing::Loose {
+            // What should not be there must not be in the way.
+            self.remove(&[new])?;
+        }
         let spi = Spi::connect();
         let unchanged = self.target.unchanged(self.arena.tuple(row));
         let stored = self.target.rows(self.arena, std::iter::once(row), false);

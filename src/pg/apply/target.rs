@@ -10,6 +10,7 @@ use super::column::ColumnReader;
 use super::statement::{Names, ROWS};
 use crate::error::Error;
 use crate::mirror::batch::{Arena, Span};
+use crate::mirror::fence::RowKey;
 use crate::mirror::stream_table::{Layout, StreamTable};
 use crate::wire::{Column, Tuple};
 
@@ -210,6 +211,22 @@ impl Target {
             }
         }
         values
+    }
+
+    /// A key's values as text, in the current context.
+    pub(super) fn key_text(&mut self, key: Tuple<'_>) -> RowKey {
+        let types = self.key_types();
+        let values = self.key_values(key);
+        let text = |(value, type_oid): (pg_sys::Datum, pg_sys::Oid)| {
+            let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+            // SAFETY: the value is one of the type; its text is copied.
+            unsafe {
+                pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
+                let text = pg_sys::OidOutputFunctionCall(output, value);
+                CStr::from_ptr(text).to_string_lossy().into_owned()
+            }
+        };
+        values.into_iter().zip(types).map(text).collect()
     }
 
     pub(super) fn key_types(&self) -> Vec<pg_sys::Oid> {

@@ -1,0 +1,168 @@
+//! What was asked of the worker: resync() and verify(). Each takes its turn table by table (`reconcile`); here they begin and end.
+
+use std::time::Duration;
+
+use super::follow::Following;
+use super::registry::{self, Table};
+use super::{mirror, reconcile, sql, table_making, transaction};
+use crate::error::Error;
+use crate::mirror::shape::MirrorShape;
+use crate::mirror::source_table::SourceTable;
+use crate::source::inspect::Inspection;
+
+struct Job {
+    id: String,
+    /// `*`: all tables.
+    table: String,
+    verify: bool,
+    repair: bool,
+}
+
+impl Job {
+    fn chooses(&self, table: &Table) -> bool {
+        self.table == "*" || self.table == table.name
+    }
+}
+
+/// Begins waiting jobs, and ends those whose tables are done.
+pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
+    let rows = transaction::transaction(|| {
+        verify_what_is_due()?;
+        sql::run(
+            "SELECT id, table_name, kind = 'verify', repair, state FROM odoo_mirror_internal.jobs \
+             WHERE state IN ('waiting', 'running') ORDER BY id",
+            &[],
+        )
+    })?;
+    for row in &rows {
+        let job = Job {
+            id: sql::text(row, 0),
+            table: sql::text(row, 1),
+            verify: sql::text(row, 2) == "t",
+            repair: sql::text(row, 3) == "t",
+        };
+        if sql::text(row, 4) == "running" {
+            transaction::transaction(|| finish(following, &job))?;
+        } else {
+            begin(following, &job)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often continuous verification looks what is due, if it is on.
+pub(super) fn pace() -> Option<Duration> {
+    let period = Duration::from_secs(u64::try_from(super::guc::VERIFY_PERIOD.get()).unwrap_or(1));
+    super::guc::VERIFY_CONTINUOUSLY.get().then_some(period / 20)
+}
+
+/// With continuous verification: the table whose proof is the oldest, when it is too old.
+fn verify_what_is_due() -> Result<(), Error> {
+    if !super::guc::VERIFY_CONTINUOUSLY.get() {
+        return Ok(());
+    }
+    let period = super::guc::VERIFY_PERIOD.get().to_string();
+    // The tables' turns are spread over the period: with one at a time, each has its own moment.
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.jobs (kind, table_name, repair, requested_by) \
+         SELECT 'verify', t.name, true, 'odoo_mirror' FROM odoo_mirror_internal.tables t \
+         WHERE t.state = 'ready' \
+           AND (t.verified_at IS NULL OR t.verified_at < pg_catalog.clock_timestamp() - 0.9 * $1::int * interval '1 second') \
+           AND NOT EXISTS (SELECT FROM odoo_mirror_internal.jobs j WHERE j.kind = 'verify' \
+                           AND (j.state IN ('waiting', 'running') \
+                                OR j.table_name = t.name AND j.finished_at > pg_catalog.clock_timestamp() - 0.1 * $1::int * interval '1 second')) \
+         ORDER BY t.verified_at NULLS FIRST, t.name LIMIT 1",
+        &[Some(&period)],
+    )?;
+    // Its own jobs are kept while they tell something.
+    sql::run(
+        "DELETE FROM odoo_mirror_internal.jobs WHERE requested_by = 'odoo_mirror' AND state = 'done' AND finished_at < \
+         pg_catalog.clock_timestamp() - 2 * $1::int * interval '1 second'",
+        &[Some(&period)],
+    )
+    .map(drop)
+}
+
+fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
+    let inspection = match job.verify {
+        true => None,
+        false => Some(mirror::inspect(following.network, following.settings, &following.tables, true)?),
+    };
+    transaction::transaction(|| {
+        for table in following.tables.iter().filter(|table| job.chooses(table)) {
+            match &inspection {
+                Some(inspection) => resync(inspection, table, job)?,
+                None if table.state != "failed" => {
+                    reconcile::add(&table.name, job.repair, "verify()", &job.id)?;
+                }
+                None => {}
+            }
+        }
+        sql::run(
+            "UPDATE odoo_mirror_internal.jobs SET state = 'running', started_at = pg_catalog.clock_timestamp() \
+             WHERE id = $1::bigint",
+            &[Some(&job.id)],
+        )
+    })?;
+    following.tables = transaction::transaction(registry::tables)?;
+    if let Some(inspection) = inspection {
+        following.near = inspection.near;
+        following.tell = true;
+    }
+    Ok(())
+}
+
+/// The table is taken over as it is on the source by now, and its rows are compared and mended.
+fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error> {
+    let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
+    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
+    let found = sources
+        .iter()
+        .zip(shapes)
+        .find(|(source, _)| source.schema == table.source.schema && source.name == table.source.name);
+    match found {
+        None => {
+            registry::fail(&table.name, mirror::NOT_PUBLISHED, "ALTER PUBLICATION … ADD TABLE on the source.")
+        }
+        Some((_, Err(error))) => registry::fail(&table.name, &error.to_string(), &error.hint()),
+        Some((source, Ok(shape))) => {
+            mirror::take_in(source, &shape, &[], table_making::Filling::Online)?;
+            sql::run(
+                "UPDATE odoo_mirror_internal.reconciles SET job = $2::bigint, reason = 'resync()' WHERE table_name = $1",
+                &[Some(&table.name), Some(&job.id)],
+            )
+            .map(drop)
+        }
+    }
+}
+
+/// Ends the job if none of its tables is being compared or copied any more.
+fn finish(following: &Following<'_>, job: &Job) -> Result<(), Error> {
+    let compared = sql::value(
+        "SELECT 1 FROM odoo_mirror_internal.reconciles WHERE job = $1::bigint LIMIT 1",
+        &[Some(&job.id)],
+    )?;
+    let chosen: Vec<&Table> = following.tables.iter().filter(|table| job.chooses(table)).collect();
+    let under_way = |state: &str| matches!(state, "copying" | "catching_up" | "reconciling");
+    if compared.is_some() || !job.verify && chosen.iter().any(|table| under_way(&table.state)) {
+        return Ok(());
+    }
+    let failed: Vec<String> = chosen
+        .iter()
+        .filter(|table| table.state == "failed")
+        .map(|table| format!("{}: {}", table.name, table.reason.as_deref().unwrap_or_default()))
+        .collect();
+    let failed = (!failed.is_empty()).then(|| failed.join("; "));
+    sql::run(
+        "UPDATE odoo_mirror_internal.jobs j SET finished_at = pg_catalog.clock_timestamp(), \
+                state = CASE WHEN $2::text IS NULL THEN 'done' ELSE 'failed' END, error = $2, \
+                result = coalesce(j.result, '{}') || coalesce(copied.result, '{}') \
+         FROM (SELECT pg_catalog.jsonb_object_agg(r.table_name, pg_catalog.jsonb_build_object('rows', r.rows, 'copied', true)) AS result \
+               FROM (SELECT table_name, sum(rows) AS rows FROM odoo_mirror_internal.ranges \
+                     WHERE copied_at IS NOT NULL AND copied_at >= (SELECT started_at FROM odoo_mirror_internal.jobs WHERE id = $1::bigint) \
+                       AND ($3 = '*' OR table_name = $3) GROUP BY 1) r) copied \
+         WHERE j.id = $1::bigint",
+        &[Some(&job.id), failed.as_deref(), Some(&job.table)],
+    )
+    .map(drop)
+}

@@ -1,0 +1,464 @@
+//! Compares tables with the source while the stream goes on, and mends what differs: for verify(), resync(), and wherever
+//! rows may have changed without an event. `mirror/fence.rs` says what makes it exact.
+//!
+//! One table at a time, one piece after the other. What the source says arrives as events; what is to be done here is done
+//! between two source commits, in the applier's own transactions.
+
+mod notes;
+mod piece;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::notes::Note;
+use self::piece::{Chunk, Done, Next, Stage};
+use super::apply::{Applier, Care};
+use super::follow::Following;
+use super::registry::{self, Table};
+use super::{guc, transaction};
+use crate::error::{Error, Verdict};
+use crate::mirror::batch::Batch;
+use crate::mirror::fence::{Passed, Record, RowKey};
+use crate::mirror::proof::{Piece, Side, Tiling, sides};
+use crate::mirror::snapshot::Snapshot;
+use crate::mirror::stream_table::Layout;
+use crate::source::link::{Prober, Request};
+use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
+use crate::source::stream::StreamCommand;
+
+/// After a piece that couldn't be read or proved nothing.
+const REST: Duration = Duration::from_secs(1);
+
+/// While the stream has still to pass a snapshot: how often to look, and to ask an idle source where it stands.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// A piece that the source doesn't answer for this long is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// About how many bytes of rows make a piece.
+const PIECE_BYTES: i64 = 4 * 1024 * 1024;
+
+/// Keys that are compared once more at a time.
+const KEYS: i64 = 500;
+
+/// The part of following the stream that compares.
+#[derive(Default)]
+pub(super) struct Reconciling {
+    /// Transactions that the stream passed, and no snapshot is known to have seen.
+    pub(super) passed: Passed,
+    prober: Option<Prober>,
+    comparing: Option<Comparing>,
+    rest_until: Option<Instant>,
+    last_id: u64,
+}
+
+/// The table at hand.
+struct Comparing {
+    note: Note,
+    table: Table,
+    record: Record,
+    /// The stream tells what it touches, since the record began.
+    recording: bool,
+    tiling: Tiling,
+    there: Side,
+    here: Side,
+    chunk: Option<Chunk>,
+    mender: Applier,
+}
+
+impl Comparing {
+    fn new(note: Note, table: Table) -> Comparing {
+        let tiling = Tiling::of(&table.source, &table.shape);
+        let (there, here) = sides(&table.source, &table.shape);
+        let (record, mender) = (Record::default(), Applier::default());
+        Comparing { note, table, record, recording: false, tiling, there, here, chunk: None, mender }
+    }
+
+    /// The next piece, from where the table is.
+    fn next_piece(&self, keys: Vec<RowKey>) -> Piece {
+        match &self.tiling {
+            _ if self.note.ranges_done => Piece::Keys(keys),
+            Tiling::Ranges { .. } => Piece::Range { lo: self.note.done_to, hi: None },
+            Tiling::Buckets { .. } => Piece::Bucket(self.note.done_to.unwrap_or(0)),
+            Tiling::Whole => Piece::Whole,
+        }
+    }
+
+    /// Where the table is once this piece is done, and whether it was the last.
+    fn place_after(&self, piece: &Piece) -> (Option<i64>, bool) {
+        match (piece, &self.tiling) {
+            (Piece::Range { hi, .. }, _) => (*hi, hi.is_none()),
+            (Piece::Bucket(bucket), Tiling::Buckets { count, .. }) => {
+                (Some(bucket + 1), bucket + 1 >= *count)
+            }
+            _ => (None, true),
+        }
+    }
+
+    /// Brings rows and keys of the source here, by the applier's own means.
+    fn write(&mut self, done: &Done) -> Result<(), Error> {
+        if done.rows.is_empty() && done.gone.is_empty() {
+            return Ok(());
+        }
+        let columns = self.table.shape.columns.iter().map(|column| Some(column.name.clone())).collect();
+        let layout = Arc::new(Layout { columns, key: self.key_places() });
+        let batch = Batch::of_rows(&self.table.for_stream(false), &layout, &done.rows, &done.gone)
+            .map_err(|error| Error::stop(format!("a row of the source can't be taken: {error}")))?;
+        let applied = self.mender.apply(&batch, Care::EachTable)?;
+        match applied.into_iter().find_map(|applied| applied.refused) {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
+    }
+
+    /// How many rows a piece has.
+    fn rows(&self) -> i64 {
+        let average = self.table.source.bytes / self.table.source.estimated_rows.max(1);
+        (PIECE_BYTES / average.max(1)).clamp(50, i64::from(guc::COMPARE_ROWS.get()))
+    }
+}
+
+impl Reconciling {
+    /// Whether the stream is to tell what it touches in this table.
+    pub(super) fn records(&self, table: &str) -> bool {
+        self.comparing.as_ref().is_some_and(|comparing| comparing.note.table == table)
+    }
+
+    pub(super) fn is_comparing(&self) -> bool {
+        self.comparing.is_some()
+    }
+
+    /// How long the main loop may wait for events.
+    pub(super) fn patience(&self, otherwise: Duration) -> Duration {
+        let waits_for_stream = self.comparing.as_ref().is_some_and(|comparing| {
+            comparing.recording
+                && match &comparing.chunk {
+                    Some(chunk) => matches!(chunk.stage, Stage::Opened),
+                    None => true,
+                }
+        });
+        if waits_for_stream { GLANCE } else { otherwise }
+    }
+
+    /// A snapshot of the source that is not about any table.
+    pub(super) fn saw(&mut self, snapshot: &Snapshot) {
+        self.passed.forget(snapshot);
+    }
+
+    /// Keeps what a batch says for this; in the transaction that applied it.
+    pub(super) fn note_batch(&mut self, applier: &mut Applier, batch: &Batch) -> Result<(), Error> {
+        self.passed.add(batch.xids.iter().copied());
+        let Some(comparing) = &mut self.comparing else { return Ok(()) };
+        let mut moved = Vec::new();
+        for part in batch.tables.iter().filter(|part| part.table.name == comparing.note.table) {
+            for touched in &part.touches {
+                let key = touched.key.and_then(|key| applier.key_text(&batch.arena, part, key));
+                match key {
+                    None => comparing.record.touch_all(touched.xid),
+                    Some(key) => {
+                        if touched.moved_in_part {
+                            // What it brought along came from a row that may not have been compared yet.
+                            moved.push(key.clone());
+                        }
+                        comparing.record.touch(key, touched.xid, touched.touch);
+                    }
+                }
+            }
+        }
+        registry::recheck(&comparing.note.table, &moved)
+    }
+
+    /// Takes what the source said about a piece.
+    pub(super) fn probed(&mut self, probed: Probed) {
+        let Some(comparing) = &mut self.comparing else { return };
+        let Some(chunk) = &mut comparing.chunk else { return };
+        match probed {
+            Probed::Opened { id, snapshot, past, piece } if id == chunk.id => {
+                self.passed.forget(&snapshot);
+                comparing.record.forget(&snapshot);
+                (chunk.past, chunk.piece, chunk.stage) = (past, piece, Stage::Opened);
+            }
+            Probed::Summed { id, rows, hash } if id == chunk.id => chunk.there = Some((rows, hash)),
+            Probed::Hashes { id, rows } if id == chunk.id => chunk.stage = Stage::Hashed(rows),
+            Probed::Rows { id, rows } if id == chunk.id => chunk.fetched.extend(rows),
+            Probed::End { id } if id == chunk.id => chunk.stage = Stage::Fetched,
+            Probed::GivenUp { id, error } if id == chunk.id => {
+                pgrx::log!("odoo_mirror: comparing table \"{}\": {error}", comparing.note.table);
+                comparing.chunk = None;
+                self.rest_until = Some(Instant::now() + REST);
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, following: &super::network::Network, step: ProbeStep) {
+        self.prober.get_or_insert_with(|| following.link().prober()).ask(step);
+    }
+
+    /// Gives the piece at hand up; it is begun again after a rest.
+    fn give_up_piece(&mut self, network: &super::network::Network) {
+        if let Some(comparing) = &mut self.comparing
+            && comparing.chunk.take().is_some()
+        {
+            self.ask(network, ProbeStep::Close);
+        }
+        self.rest_until = Some(Instant::now() + REST);
+    }
+}
+
+/// Chooses the table that is compared from now on, before the stream starts or while it stands still: from here on it
+/// tells what it touches.
+pub(super) fn choose(following: &mut Following<'_>) -> Result<(), Error> {
+    let note = transaction::transaction(notes::next)?;
+    let reconciling = &mut following.reconciling;
+    let table = note.as_ref().and_then(|note| following.tables.iter().find(|table| table.name == note.table));
+    reconciling.comparing = match (note, table) {
+        (Some(note), Some(table)) => {
+            let mut comparing = Comparing::new(note, table.clone());
+            comparing.record = Record::begin(&reconciling.passed);
+            comparing.recording = true;
+            Some(comparing)
+        }
+        _ => None,
+    };
+    Ok(())
+}
+
+/// Looks now and then whether another table is to be compared than the one at hand. True: the stream must be told.
+pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
+    let note = transaction::transaction(notes::next)?;
+    let reconciling = &mut following.reconciling;
+    let now = |table: &str| following.tables.iter().find(|known| known.name == table);
+    let (goes_on, urgent) = match (&reconciling.comparing, &note) {
+        (None, None) => return Ok(false),
+        (None, Some(_)) => return Ok(true),
+        (Some(comparing), next) => {
+            let table = now(&comparing.note.table);
+            let same = table.is_some_and(|table| {
+                table.generation == comparing.table.generation
+                    && matches!(table.state.as_str(), "ready" | "reconciling")
+            });
+            let listed = next.as_ref().is_some_and(|next| {
+                next.table == comparing.note.table || comparing.table.state == "reconciling"
+            });
+            // A table that readers wait for goes before one that is only verified.
+            let urgent = next
+                .as_ref()
+                .and_then(|next| now(&next.table))
+                .is_some_and(|next| next.state == "reconciling" && comparing.table.state != "reconciling");
+            (same && (listed || next.is_some()), urgent)
+        }
+    };
+    if goes_on && !urgent {
+        return Ok(false);
+    }
+    reconciling.give_up_piece(following.network);
+    reconciling.rest_until = None;
+    reconciling.comparing = None;
+    Ok(true)
+}
+
+/// Goes on with the piece at hand as far as it can be; between two source commits.
+pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
+    let reconciling = &mut following.reconciling;
+    let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
+    if !comparing.recording {
+        return Ok(());
+    }
+    let Some(chunk) = &mut comparing.chunk else {
+        if reconciling.rest_until.is_none_or(|until| Instant::now() >= until) {
+            reconciling.rest_until = None;
+            begin_piece(following)?;
+        }
+        return Ok(());
+    };
+    if chunk.began.elapsed() > PATIENCE {
+        reconciling.give_up_piece(following.network);
+        return Ok(());
+    }
+    if matches!(chunk.stage, Stage::Asked) {
+        return Ok(());
+    }
+    if following.applied < chunk.past {
+        if chunk.urged.elapsed() >= GLANCE * 5 {
+            chunk.urged = Instant::now();
+            following.network.ask(Request::Command(StreamCommand::Ask));
+        }
+        return Ok(());
+    }
+    if chunk.waits_for_sum() {
+        return Ok(());
+    }
+    if comparing.record.is_void() && !chunk.captured() {
+        reconciling.give_up_piece(following.network);
+        return Ok(());
+    }
+    let Some(mut chunk) = comparing.chunk.take() else { return Ok(()) };
+    if matches!(chunk.stage, Stage::Opened) {
+        transaction::transaction(|| comparing.capture(&mut chunk))?;
+    }
+    let stage = std::mem::replace(&mut chunk.stage, Stage::Asked);
+    let next = transaction::transaction(|| match stage {
+        Stage::Hashed(source) => comparing.compare_rows(&mut chunk, &source).map(Some),
+        Stage::Fetched => comparing.conclude(&mut chunk).map(Some),
+        Stage::Asked | Stage::Opened | Stage::Captured => Ok(comparing.compare_sums(&mut chunk)),
+    })?;
+    match next {
+        None => {
+            chunk.stage = Stage::Captured;
+            comparing.chunk = Some(chunk);
+            Ok(())
+        }
+        Some(next) => go_on(following, chunk, next),
+    }
+}
+
+fn go_on(following: &mut Following<'_>, chunk: Chunk, next: Next) -> Result<(), Error> {
+    let reconciling = &mut following.reconciling;
+    let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
+    match next {
+        Next::Ask(step) => {
+            comparing.chunk = Some(chunk);
+            reconciling.ask(following.network, step);
+            Ok(())
+        }
+        Next::TryAgain => {
+            comparing.chunk = Some(chunk);
+            reconciling.give_up_piece(following.network);
+            // Soon: how the moments fall is a matter of luck.
+            reconciling.rest_until = Some(Instant::now() + GLANCE);
+            Ok(())
+        }
+        Next::CopyAnew(outcome) if comparing.note.writes => {
+            let name = comparing.note.table.clone();
+            let reason = "its rows differ from the source's, and it has no key to mend them by";
+            reconciling.ask(following.network, ProbeStep::Close);
+            reconciling.comparing = None;
+            transaction::transaction(|| {
+                notes::copied_anew(&name, &outcome)?;
+                registry::copy_all_again(&name, reason)
+            })?;
+            reload(following)
+        }
+        Next::CopyAnew(outcome) => {
+            piece_done(following, &chunk, &Done { outcome, rows: Vec::new(), gone: Vec::new() })
+        }
+        Next::Done(done) => piece_done(following, &chunk, &done),
+    }
+}
+
+/// Writes what a piece asks for, and notes that it is done, in one commit.
+fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Result<(), Error> {
+    let reconciling = &mut following.reconciling;
+    reconciling.ask(following.network, ProbeStep::Close);
+    let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
+    let generation = comparing.table.generation;
+    let noted = transaction::transaction(|| {
+        let noted = match &chunk.piece {
+            Piece::Keys(keys) => notes::keys_done(&comparing.note, keys, &done.outcome)?,
+            piece => {
+                let (to, last) = comparing.place_after(piece);
+                notes::piece_done(&comparing.note, generation, to, last, &done.outcome)?
+            }
+        };
+        if noted {
+            comparing.write(done)?;
+        }
+        Ok(noted)
+    });
+    match noted {
+        Ok(true) => {
+            if !matches!(chunk.piece, Piece::Keys(_)) {
+                let (to, last) = comparing.place_after(&chunk.piece);
+                (comparing.note.done_to, comparing.note.ranges_done) = (to, last);
+            }
+            if !done.outcome.again.is_empty() {
+                reconciling.rest_until = Some(Instant::now() + GLANCE * 10);
+            }
+            Ok(())
+        }
+        // It was begun anew meanwhile: the next look takes that up.
+        Ok(false) => {
+            reconciling.comparing = None;
+            following.look_again();
+            Ok(())
+        }
+        Err(error) if error.verdict == Verdict::Retry => {
+            comparing.mender.forget();
+            reconciling.rest_until = Some(Instant::now() + REST);
+            Ok(())
+        }
+        Err(error) => {
+            let name = comparing.note.table.clone();
+            reconciling.comparing = None;
+            let hint = format!("Mend that, then SELECT odoo_mirror.resync('{name}');");
+            transaction::transaction(|| {
+                notes::failed(&name, &error)?;
+                registry::fail(&name, &error.message, error.hint.as_deref().unwrap_or(&hint))
+            })?;
+            reload(following)
+        }
+    }
+}
+
+fn reload(following: &mut Following<'_>) -> Result<(), Error> {
+    following.tables = transaction::transaction(registry::tables)?;
+    following.tell = true;
+    following.look_again();
+    Ok(())
+}
+
+fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
+    let reconciling = &mut following.reconciling;
+    let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
+    let mut keys = Vec::new();
+    if comparing.note.ranges_done {
+        keys = transaction::transaction(|| notes::keys_left(&comparing.note.table, KEYS))?;
+        if keys.is_empty() {
+            return finish(following);
+        }
+    }
+    let piece = comparing.next_piece(keys);
+    let (rows, mut hi) = (comparing.rows(), None);
+    if let (Piece::Range { lo, .. }, Tiling::Ranges { column }) = (&piece, &comparing.tiling) {
+        let sql = comparing.here.cut_query(column, *lo, rows);
+        hi = transaction::transaction(|| super::sql::value(&sql, &[]))?
+            .and_then(|key| key.parse::<i64>().ok());
+        hi = hi.map(|hi| if *lo == Some(hi) { hi.saturating_add(1) } else { hi });
+    }
+    let piece = match piece {
+        Piece::Range { lo, .. } => Piece::Range { lo, hi },
+        other => other,
+    };
+    let id = reconciling.last_id + 1;
+    let keyed = matches!(piece, Piece::Keys(_));
+    let request = ProbeRequest {
+        id,
+        table_oid: comparing.table.source.oid,
+        schema: comparing.table.source.schema.clone(),
+        name: comparing.table.source.name.clone(),
+        with_children: comparing.table.source.kind == 'p',
+        side: comparing.there.clone(),
+        tiling: comparing.tiling.clone(),
+        piece: piece.clone(),
+        rows,
+        must_see: comparing.record.must_see().to_vec(),
+        hash: !keyed,
+        share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
+    };
+    comparing.chunk = Some(Chunk::new(id, piece));
+    reconciling.last_id = id;
+    reconciling.ask(following.network, ProbeStep::Open(Box::new(request)));
+    Ok(())
+}
+
+/// All pieces are done and no key is left: what was compared is proven as of where the mirror stands.
+fn finish(following: &mut Following<'_>) -> Result<(), Error> {
+    let at = following.applied;
+    let reconciling = &mut following.reconciling;
+    let Some(comparing) = reconciling.comparing.take() else { return Ok(()) };
+    transaction::transaction(|| notes::table_done(&comparing.note, comparing.table.generation, at))?;
+    reload(following)
+}
+
+pub(in crate::pg) use self::notes::add;

@@ -1,0 +1,211 @@
+//! What reconciling keeps in tables: how far each table is, which keys are left, what was found. In the caller's transaction.
+
+use crate::error::Error;
+use crate::mirror::fence::RowKey;
+use crate::pg::sql::{self, text};
+use crate::wire::Lsn;
+
+/// One row of `reconciles`.
+#[derive(Debug, Clone)]
+pub(super) struct Note {
+    pub(super) table: String,
+    pub(super) writes: bool,
+    pub(super) done_to: Option<i64>,
+    pub(super) ranges_done: bool,
+}
+
+/// What is to be compared next: first what readers are waiting for.
+pub(super) fn next() -> Result<Option<Note>, Error> {
+    let rows = sql::run(
+        "SELECT r.table_name, r.writes, r.done_to, r.ranges_done FROM odoo_mirror_internal.reconciles r \
+         JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
+         WHERE t.state IN ('ready', 'reconciling') \
+         ORDER BY t.state = 'ready', r.ranges_done DESC, r.done_to IS NULL, r.started_at, r.table_name LIMIT 1",
+        &[],
+    )?;
+    Ok(rows.first().map(|row| Note {
+        table: text(row, 0),
+        writes: text(row, 1) == "t",
+        done_to: row[2].as_ref().and_then(|value| value.parse().ok()),
+        ranges_done: text(row, 3) == "t",
+    }))
+}
+
+/// What one piece came to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) compared: u64,
+    pub(super) different: u64,
+    pub(super) written: u64,
+    /// What differed, or some of it.
+    pub(super) found: Vec<serde_json::Value>,
+    pub(super) again: Vec<RowKey>,
+}
+
+/// How many differing keys a job's result names.
+pub(super) const MOST_FOUND: usize = 100;
+
+/// Notes what became of a range; false: the table's reconcile was begun anew meanwhile, or given up.
+pub(super) fn piece_done(
+    note: &Note,
+    generation: u64,
+    to: Option<i64>,
+    last: bool,
+    outcome: &Outcome,
+) -> Result<bool, Error> {
+    let before = note.done_to.map(|key| key.to_string());
+    let to = to.map(|key| key.to_string());
+    let updated = sql::value(
+        "UPDATE odoo_mirror_internal.reconciles r \
+         SET done_to = $3::bigint, ranges_done = ranges_done OR $4::boolean, compared = compared + $5::bigint, \
+             different = different + $6::bigint, written = written + $7::bigint, \
+             found = CASE WHEN pg_catalog.jsonb_array_length(found) >= $9::int THEN found ELSE found || $8::jsonb END \
+         FROM odoo_mirror_internal.tables t \
+         WHERE r.table_name = $1 AND t.name = $1 AND t.generation = $10::bigint AND NOT r.ranges_done \
+           AND r.done_to IS NOT DISTINCT FROM $2::bigint RETURNING 1",
+        &[
+            Some(&note.table),
+            before.as_deref(),
+            to.as_deref(),
+            Some(if last { "true" } else { "false" }),
+            Some(&outcome.compared.to_string()),
+            Some(&outcome.different.to_string()),
+            Some(&outcome.written.to_string()),
+            Some(&serde_json::Value::from(outcome.found.clone()).to_string()),
+            Some(&MOST_FOUND.to_string()),
+            Some(&generation.to_string()),
+        ],
+    )?;
+    crate::pg::registry::recheck(&note.table, &outcome.again)?;
+    Ok(updated.is_some())
+}
+
+/// Notes what became of keys that were compared once more.
+pub(super) fn keys_done(note: &Note, keys: &[RowKey], outcome: &Outcome) -> Result<bool, Error> {
+    let keys = json(keys)?;
+    sql::run(
+        "DELETE FROM odoo_mirror_internal.rechecks r USING ( \
+             SELECT ARRAY(SELECT pg_catalog.jsonb_array_elements_text(e)) AS key FROM pg_catalog.jsonb_array_elements($2::jsonb) e) d \
+         WHERE r.table_name = $1 AND r.key = d.key",
+        &[Some(&note.table), Some(&keys)],
+    )?;
+    crate::pg::registry::recheck(&note.table, &outcome.again)?;
+    let updated = sql::value(
+        "UPDATE odoo_mirror_internal.reconciles SET compared = compared + $2::bigint, different = different + $3::bigint, \
+                written = written + $4::bigint, \
+                found = CASE WHEN pg_catalog.jsonb_array_length(found) >= $6::int THEN found ELSE found || $5::jsonb END \
+         WHERE table_name = $1 RETURNING 1",
+        &[
+            Some(&note.table),
+            Some(&outcome.compared.to_string()),
+            Some(&outcome.different.to_string()),
+            Some(&outcome.written.to_string()),
+            Some(&serde_json::Value::from(outcome.found.clone()).to_string()),
+            Some(&MOST_FOUND.to_string()),
+        ],
+    )?;
+    Ok(updated.is_some())
+}
+
+/// Some keys that are to be compared once more.
+pub(super) fn keys_left(table: &str, most: i64) -> Result<Vec<RowKey>, Error> {
+    let rows = sql::run(
+        "SELECT pg_catalog.to_json(key)::text FROM odoo_mirror_internal.rechecks WHERE table_name = $1 LIMIT $2::bigint",
+        &[Some(table), Some(&most.to_string())],
+    )?;
+    Ok(rows.iter().map(|row| serde_json::from_str(&text(row, 0)).unwrap_or_default()).collect())
+}
+
+/// The table is compared from end to end: every row was equal or is now, as of `at`; or it was only told what differs.
+pub(super) fn table_done(note: &Note, generation: u64, at: Lsn) -> Result<bool, Error> {
+    let rows = sql::run(
+        "DELETE FROM odoo_mirror_internal.reconciles r USING odoo_mirror_internal.tables t \
+         WHERE r.table_name = $1 AND t.name = $1 AND t.generation = $2::bigint AND r.ranges_done \
+           AND NOT EXISTS (SELECT FROM odoo_mirror_internal.rechecks k WHERE k.table_name = $1) \
+         RETURNING r.writes OR r.different = 0, r.job, r.compared, r.different, r.written, r.found, r.keys_only",
+        &[Some(&note.table), Some(&generation.to_string())],
+    )?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    let proven = text(row, 0) == "t";
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET \
+             state = 'ready', ready_since = CASE state WHEN 'ready' THEN ready_since ELSE pg_catalog.clock_timestamp() END, \
+             reason = CASE state WHEN 'ready' THEN reason END, \
+             verified_lsn = CASE WHEN $4::boolean THEN verified_lsn WHEN $3::boolean THEN $2::pg_lsn END, \
+             verified_at = CASE WHEN $4::boolean THEN verified_at WHEN $3::boolean THEN pg_catalog.clock_timestamp() END \
+         WHERE name = $1",
+        &[
+            Some(&note.table),
+            Some(&at.to_string()),
+            Some(if proven { "true" } else { "false" }),
+            Some(&text(row, 6)),
+        ],
+    )?;
+    job_result(&note.table, row, at)?;
+    Ok(true)
+}
+
+/// A job's part for this table is done: its result goes to the job, and the last one ends the job.
+fn job_result(table: &str, row: &sql::Row, at: Lsn) -> Result<(), Error> {
+    let Some(job) = &row[1] else { return Ok(()) };
+    sql::run(
+        "UPDATE odoo_mirror_internal.jobs SET result = coalesce(result, '{}') || pg_catalog.jsonb_build_object($2, \
+             pg_catalog.jsonb_build_object('rows', $3::bigint, 'different', $4::bigint, 'written', $5::bigint, \
+                 'found', $6::jsonb, 'equal_at', $7::text)) WHERE id = $1::bigint",
+        &[
+            Some(job),
+            Some(table),
+            row[2].as_deref(),
+            row[3].as_deref(),
+            row[4].as_deref(),
+            row[5].as_deref(),
+            Some(&at.to_string()),
+        ],
+    )
+    .map(drop)
+}
+
+/// The table is copied anew instead: that is what the job came to.
+pub(super) fn copied_anew(table: &str, outcome: &Outcome) -> Result<(), Error> {
+    let rows = sql::run(
+        "DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1 RETURNING job",
+        &[Some(table)],
+    )?;
+    let Some(job) = rows.first().and_then(|row| row[0].as_ref()) else { return Ok(()) };
+    sql::run(
+        "UPDATE odoo_mirror_internal.jobs SET result = coalesce(result, '{}') || pg_catalog.jsonb_build_object($2, \
+             pg_catalog.jsonb_build_object('different', true, 'copied', true, 'found', $3::jsonb)) WHERE id = $1::bigint",
+        &[Some(job), Some(table), Some(&serde_json::Value::from(outcome.found.clone()).to_string())],
+    )
+    .map(drop)
+}
+
+/// The destination refused the table's rows.
+pub(super) fn failed(table: &str, error: &Error) -> Result<(), Error> {
+    let rows = sql::run(
+        "DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1 RETURNING job",
+        &[Some(table)],
+    )?;
+    let Some(job) = rows.first().and_then(|row| row[0].as_ref()) else { return Ok(()) };
+    sql::run(
+        "UPDATE odoo_mirror_internal.jobs SET error = concat_ws('; ', error, $2::text) WHERE id = $1::bigint",
+        &[Some(job), Some(&format!("{table}: {}", error.message))],
+    )
+    .map(drop)
+}
+
+/// Puts the table on the list of those to be compared, in place of what another job wanted of it.
+pub(in crate::pg) fn add(table: &str, writes: bool, reason: &str, job: &str) -> Result<(), Error> {
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.reconciles AS r (table_name, writes, reason, job) \
+         VALUES ($1, $2::boolean, $3, $4::bigint) \
+         ON CONFLICT (table_name) DO UPDATE SET writes = r.writes OR excluded.writes, job = excluded.job, \
+             done_to = NULL, ranges_done = false, keys_only = false, compared = 0, different = 0, written = 0, found = '[]'",
+        &[Some(table), Some(if writes { "true" } else { "false" }), Some(reason), Some(job)],
+    )
+    .map(drop)
+}
+
+fn json(keys: &[RowKey]) -> Result<String, Error> {
+    serde_json::to_string(keys).map_err(|_| Error::stop("a key can't be noted"))
+}
