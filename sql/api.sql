@@ -142,6 +142,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
         'wanted', (SELECT s.wanted FROM odoo_mirror_internal.settings s),
         'lsn', pg_catalog.jsonb_build_object('source', l -> 'source_lsn', 'received', l -> 'received_lsn',
                                   'applied', l -> 'applied_lsn', 'confirmed', l -> 'confirmed_lsn'),
+        'source_wal', pg_catalog.jsonb_build_object('retained_bytes', l -> 'slot_retained_bytes',
+            'safe_bytes', l -> 'slot_safe_wal_bytes', 'status', l -> 'slot_wal_status', 'seen_at', l -> 'slot_seen_at'),
         'lag', pg_catalog.jsonb_build_object('bytes', l -> 'lag_bytes', 'seconds', l -> 'lag_seconds'),
         'tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.state, t.n), '{}'::jsonb)
                    FROM (SELECT state, count(*) AS n FROM odoo_mirror_internal.tables GROUP BY 1) t),

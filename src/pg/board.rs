@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use crate::error::Error;
+use crate::source::slot::SlotState;
 
 /// Tables that have live figures; those beyond tell only what is committed.
 pub const LIVE_TABLES: usize = 512;
@@ -176,6 +177,14 @@ pub struct Board {
     pub last_contact: i64,
     /// When the mirror last showed all that the source had sent.
     pub caught_up_at: i64,
+    /// When the slot was last looked at on the source; 0: never. What it says then stands below.
+    pub slot_seen_at: i64,
+    /// Bytes of WAL that the source keeps for the slot; -1: unknown.
+    pub slot_retained_bytes: i64,
+    /// Bytes of WAL that may still be written before the slot is in danger; -1: no limit there.
+    pub slot_safe_wal_bytes: i64,
+    /// `reserved`, `extended`, `unreserved` or `lost`; empty: unknown, or there is no slot.
+    pub slot_wal_status: Text<16>,
     /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0: none.
     pub pending_since: i64,
     /// Our clock minus the source's.
@@ -226,6 +235,10 @@ impl Default for Board {
             confirmed_lsn: 0,
             last_contact: 0,
             caught_up_at: 0,
+            slot_seen_at: 0,
+            slot_retained_bytes: -1,
+            slot_safe_wal_bytes: -1,
+            slot_wal_status: Text::EMPTY,
             pending_since: 0,
             clock_offset: 0,
             last_success: 0,
@@ -301,6 +314,18 @@ pub fn set_error(error: &Error) {
         sqlstate: Text::new(error.sqlstate.as_deref().unwrap_or_default()),
     };
     write(|board| board.error = last);
+}
+
+/// What the source says of our slot; None: there is none.
+pub fn set_slot(slot: Option<&SlotState>) {
+    let now = now();
+    write(|board| {
+        board.slot_seen_at = now;
+        board.slot_retained_bytes = slot.and_then(|slot| slot.retained).unwrap_or(-1);
+        board.slot_safe_wal_bytes = slot.and_then(|slot| slot.safe_wal_size).map_or(-1, |bytes| bytes.max(0));
+        board.slot_wal_status =
+            Text::new(slot.and_then(|slot| slot.wal_status.as_deref()).unwrap_or_default());
+    });
 }
 
 /// Our clock: µs since 2000-01-01.

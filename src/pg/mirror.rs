@@ -30,6 +30,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Connecting, "connecting to the source");
     let (progress, known) = transaction::transaction(|| Ok((progress::read()?, registry::tables()?)))?;
     let inspection = inspect(&mut network, settings, &known, false)?;
+    board::set_slot(inspection.slot.as_ref());
     board::write(|board| board.source_version = inspection.identity.server_version_num);
     // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
     let (progress, known) = match progress {

@@ -17,6 +17,8 @@ pub struct SlotState {
     pub active_pid: Option<i32>,
     pub confirmed_flush: Option<Lsn>,
     pub restart_lsn: Option<Lsn>,
+    /// Bytes of WAL from restart_lsn to the end: what the source keeps for this slot, if for nobody else.
+    pub retained: Option<i64>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
     /// Bytes of WAL that may still be written before the slot is in danger; None for no limit.
@@ -36,7 +38,9 @@ impl SlotState {
 /// two_phase came with 14, conflicting with 16, invalidation_reason with 17.
 const SLOT: &str = "
     SELECT s.plugin, s.database, s.active_pid, s.confirmed_flush_lsn::text AS confirmed_flush,
-           s.restart_lsn::text AS restart, s.wal_status, s.safe_wal_size,
+           s.restart_lsn::text AS restart,
+           CASE WHEN NOT pg_is_in_recovery()
+                THEN pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::int8 END AS retained, s.wal_status, s.safe_wal_size,
            coalesce((to_jsonb(s) ->> 'two_phase')::bool, false) AS two_phase,
            coalesce(to_jsonb(s) ->> 'invalidation_reason',
                     CASE WHEN (to_jsonb(s) ->> 'conflicting')::bool THEN 'conflicting' END) AS invalidation
@@ -57,6 +61,7 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<SlotState>, Erro
         active_pid: row.try_get("active_pid")?,
         confirmed_flush: lsn("confirmed_flush")?,
         restart_lsn: lsn("restart")?,
+        retained: row.try_get("retained")?,
         wal_status: row.try_get("wal_status")?,
         safe_wal_size: row.try_get("safe_wal_size")?,
         two_phase: row.try_get("two_phase")?,

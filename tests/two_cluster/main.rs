@@ -20,5 +20,6 @@ mod smoke;
 mod source_catalog;
 mod source_checks;
 mod source_cuts;
+mod source_wal;
 mod telling;
 mod traffic;
