@@ -273,3 +273,8 @@ BEGIN
     END IF;
 END
 $$;
+
+-- The reading functions run as the mirror's owner, and ask of the catalog through these.
+GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirror_internal.positive(int, int, text)
+    TO odoo_mirror_owner;
+SELECT odoo_mirror_internal.grant_readers();

@@ -24,6 +24,15 @@ mod install {
     ::pgrx::pg_module_magic!(name, version);
 
     extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+    extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["bootstrap"]);
+    extension_sql_file!("../sql/views/columns.sql", name = "views_columns", requires = ["roles"]);
+    extension_sql_file!("../sql/views/v_invoice_summary.sql", name = "v1", requires = ["views_columns"]);
+    extension_sql_file!("../sql/views/v_expense_summary.sql", name = "v2", requires = ["views_columns"]);
+    extension_sql_file!("../sql/views/v_task_summary.sql", name = "v3", requires = ["views_columns"]);
+    extension_sql_file!("../sql/views/v_revenue_by_partner.sql", name = "v4", requires = ["views_columns"]);
+    extension_sql_file!("../sql/views/v_expense_by_employee.sql", name = "v5", requires = ["views_columns"]);
+    extension_sql_file!("../sql/views/all.sql", name = "views", requires = ["v1", "v2", "v3", "v4", "v5"]);
+    extension_sql_file!("../sql/rpc.sql", name = "rpc", requires = ["views"]);
     extension_sql_file!("../sql/api.sql", name = "api", finalize);
 }
 

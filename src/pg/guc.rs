@@ -22,6 +22,8 @@ pub static COMPARE_SHARE: GucSetting<i32> = GucSetting::<i32>::new(25);
 pub static VERIFY_CONTINUOUSLY: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static VERIFY_PERIOD: GucSetting<i32> = GucSetting::<i32>::new(86_400);
 
+pub static LANGUAGE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
 /// Defines all settings; called once, from the server's start.
 pub fn init() {
     GucRegistry::define_string_guc(
@@ -129,6 +131,14 @@ pub fn init() {
         31_536_000,
         GucContext::Sighup,
         GucFlags::UNIT_S,
+    );
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.language",
+        c"The language of translated names in the views, as Odoo calls it: fr_FR.",
+        c"Empty: that of Odoo's own company. Where a name has no translation: en_US, else any.",
+        &LANGUAGE,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     // Where secrets lie is for a superuser to say: a file or a variable of the server is not a user's to read.
     GucRegistry::define_string_guc(

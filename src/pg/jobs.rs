@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::follow::Following;
 use super::registry::{self, Table};
-use super::{mirror, reconcile, sql, table_making, transaction};
+use super::{mirror, objects, reconcile, sql, table_making, transaction};
 use crate::error::Error;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
@@ -97,6 +97,9 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
                 }
                 None => {}
             }
+        }
+        if inspection.is_some() {
+            objects::refresh()?;
         }
         sql::run(
             "UPDATE odoo_mirror_internal.jobs SET state = 'running', started_at = pg_catalog.clock_timestamp() \

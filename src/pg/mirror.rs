@@ -6,7 +6,7 @@ use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, follow, guc, origin, secret, session, table_making, transaction};
+use super::{copy, follow, guc, objects, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -234,7 +234,8 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
             registry::fail(&table.name, NOT_PUBLISHED, &hint)?;
         }
     }
-    Ok(())
+    super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
+    objects::refresh()
 }
 
 pub const NOT_PUBLISHED: &str = "the source no longer publishes it";

@@ -12,6 +12,7 @@ mod indexes;
 mod jobs;
 mod mirror;
 mod network;
+mod objects;
 mod origin;
 mod owner;
 mod progress;

@@ -29,11 +29,15 @@ pub fn plan(
     let here = table_here(&shape.name)?;
     let rows_there = here.is_some();
     {
-        let _owner = AsOwner::switch()?;
         let statements = match &here {
             None => ddl::create_statements(shape),
             Some(here) => ddl::difference(here, shape),
         };
+        if here.is_some() && !statements.is_empty() {
+            // Views of ours are no user's: they make room, and are built again.
+            super::objects::let_go_of(&shape.name)?;
+        }
+        let _owner = AsOwner::switch()?;
         for statement in statements {
             sql::run(&statement, &[]).map_err(|error| in_the_way(error, &shape.name))?;
         }

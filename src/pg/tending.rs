@@ -7,7 +7,7 @@ use super::board::{self, State};
 use super::follow::Following;
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, indexes, mirror, reconcile, transaction};
+use super::{copy, indexes, mirror, objects, reconcile, transaction};
 use crate::error::Error;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
@@ -72,7 +72,10 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         reconcile::choose(following)?;
     }
     for name in &caught_up {
-        transaction::transaction(|| registry::set_ready(name))?;
+        transaction::transaction(|| {
+            registry::set_ready(name)?;
+            objects::refresh()
+        })?;
     }
     if let Some(name) = &copying {
         board::set_state(State::Streaming, &format!("copying {name}"));
