@@ -170,9 +170,11 @@ $$;
 CREATE TABLE odoo_mirror_internal.indexes (
     name       text PRIMARY KEY,
     table_name text NOT NULL,
-    columns    text[] NOT NULL
+    columns    text[] NOT NULL,
+    -- Why it could not be built.
+    problem    text
 );
-INSERT INTO odoo_mirror_internal.indexes VALUES
+INSERT INTO odoo_mirror_internal.indexes (name, table_name, columns) VALUES
     ('idx_account_move_partner',        'account_move',          '{partner_id}'),
     ('idx_account_move_date',           'account_move',          '{invoice_date}'),
     ('idx_account_move_type',           'account_move',          '{move_type}'),

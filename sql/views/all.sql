@@ -75,3 +75,15 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
         ('v_expense_by_employee', 'posted_expenses', 'Sum of those that are posted, in payment or paid'),
         ('v_expense_by_employee', 'last_expense_date', 'Date of the latest expense')) c (view, name, says)
 $$;
+
+-- Indexes of the contract whose table is here and which were left out, and why.
+CREATE FUNCTION odoo_mirror_internal.missing_indexes() RETURNS TABLE (name text, table_name text, why text)
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT i.name, i.table_name,
+           coalesce('Odoo has no column ' || (SELECT pg_catalog.string_agg(c, ', ') FROM unnest(i.columns) c
+                                              WHERE NOT odoo_mirror_internal.has(i.table_name, c, NULL)),
+                    i.problem, 'it is not built yet')
+    FROM odoo_mirror_internal.indexes i
+    WHERE pg_catalog.to_regclass(pg_catalog.format('odoo_mirror.%I', i.table_name)) IS NOT NULL
+      AND pg_catalog.to_regclass(pg_catalog.format('odoo_mirror.%I', i.name)) IS NULL
+$$;

@@ -5,7 +5,7 @@ use super::mirror::still_wanted;
 use super::owner::AsOwner;
 use super::progress::Settings;
 use super::{sql, transaction};
-use crate::error::Error;
+use crate::error::{Error, Verdict};
 use crate::mirror::quote::{quote_identifier, quote_list};
 
 /// Builds what is missing on tables whose rows are in. An index whose column isn't there is left out.
@@ -14,7 +14,7 @@ pub fn build_all(settings: &Settings) -> Result<(), Error> {
         sql::run(
             "SELECT i.name, i.table_name, array_to_json(i.columns)::text FROM odoo_mirror_internal.indexes i \
              JOIN odoo_mirror_internal.tables t ON t.name = i.table_name AND t.state <> 'failed' \
-             WHERE NOT EXISTS (SELECT FROM odoo_mirror_internal.ranges r \
+             WHERE i.problem IS NULL AND NOT EXISTS (SELECT FROM odoo_mirror_internal.ranges r \
                                WHERE r.table_name = t.name AND r.snapshot IS NULL) \
                AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relname = i.name \
                                AND c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace) \
@@ -36,10 +36,20 @@ pub fn build_all(settings: &Settings) -> Result<(), Error> {
             quote_identifier(&table),
             quote_list(columns.iter().map(String::as_str))
         );
-        transaction::transaction(|| {
+        let built = transaction::transaction(|| {
             let _owner = AsOwner::switch()?;
             sql::run(&statement, &[])
-        })?;
+        });
+        match built {
+            // A value too long for an index, say: the table is as good without, and doctor() tells.
+            Err(error) if error.verdict != Verdict::Retry => {
+                let note = "UPDATE odoo_mirror_internal.indexes SET problem = $2 WHERE name = $1";
+                transaction::transaction(|| sql::run(note, &[Some(&name), Some(&error.message)]))?;
+            }
+            built => {
+                built?;
+            }
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod living;
 mod losing;
 mod mirror_ddl;
 mod preparing;
+mod reading;
 mod secrets;
 mod smoke;
 mod source_catalog;
