@@ -149,6 +149,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
                    FROM (SELECT state, count(*) AS n FROM odoo_mirror_internal.tables GROUP BY 1) t),
         'failed_tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.name, t.reason), '{}'::jsonb)
                           FROM odoo_mirror_internal.tables t WHERE t.state = 'failed'),
+        'ai_memory', (SELECT pg_catalog.jsonb_build_object('enabled', m.enabled, 'told', m.told, 'failed', m.failed,
+                          'last_error', m.last_error, 'failed_at', m.failed_at) FROM odoo_mirror_internal.memory m),
         'last_error', l -> 'last_error',
         'worker', l -> 'worker',
         'versions', pg_catalog.jsonb_build_object(
@@ -268,7 +270,9 @@ BEGIN
             odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
             odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
             odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
-            odoo_mirror.wait_for(pg_lsn, interval)
+            odoo_mirror.wait_for(pg_lsn, interval), odoo_mirror.enable_ai_memory(boolean), odoo_mirror.disable_ai_memory(),
+            odoo_mirror.install_rest_aliases(), odoo_mirror.remove_rest_aliases(), odoo_mirror.get_pending_expenses(int),
+            odoo_mirror.get_overdue_tasks(int), odoo_mirror.get_revenue_trends(int)
         TO postgres;
     END IF;
 END
@@ -276,5 +280,7 @@ $$;
 
 -- The reading functions run as the mirror's owner, and ask of the catalog through these.
 GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirror_internal.positive(int, int, text)
+    TO odoo_mirror_owner;
+GRANT EXECUTE ON FUNCTION odoo_mirror_internal.applies_inserts(), odoo_mirror_internal.remember(int), odoo_mirror_internal.tell(int[])
     TO odoo_mirror_owner;
 SELECT odoo_mirror_internal.grant_readers();

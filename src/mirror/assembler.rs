@@ -56,6 +56,10 @@ pub struct Assembler {
     old_key: Key,
     new_key: Key,
     filled: Vec<u8>,
+    /// The open transaction inserted into a table of which somebody is told.
+    tells: bool,
+    /// Such a transaction is the batch's last.
+    cut: bool,
 }
 
 impl Assembler {
@@ -73,6 +77,8 @@ impl Assembler {
             old_key: Key::default(),
             new_key: Key::default(),
             filled: Vec::new(),
+            tells: false,
+            cut: false,
         }
     }
 
@@ -89,6 +95,11 @@ impl Assembler {
     /// Where the last transaction in the batch ended.
     pub fn position(&self) -> Option<Lsn> {
         self.batch.boundary.map(|boundary| boundary.end)
+    }
+
+    /// Whether the batch ends here, whatever else there is.
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// When the oldest transaction in the batch was committed.
@@ -127,6 +138,7 @@ impl Assembler {
             route.open = None;
         }
         self.events = 0;
+        self.cut = false;
         let mut batch = std::mem::take(&mut self.batch);
         batch.tables = self.open.drain(..).map(OpenTable::into_batch).collect();
         if let Some(transaction) = &self.transaction {
@@ -163,6 +175,7 @@ impl Assembler {
                 }
                 self.batch.boundary = Some(Boundary { end: end_lsn, commit_time });
                 self.batch.transactions += 1;
+                self.cut = std::mem::take(&mut self.tells);
                 self.batch.xids.push(ended.xid);
                 Ok(Fed::Committed)
             }
@@ -273,6 +286,7 @@ impl Assembler {
         let Some((part, xid)) = self.part(oid, "an insert")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.inserts += 1;
+        self.tells |= open.batch.table.told;
         self.new_key.read(&open.batch.layout, new)?;
         open.record(&mut self.batch.arena, &self.new_key, xid, Touch::Whole);
         if judged(open, &self.new_key, xid) {

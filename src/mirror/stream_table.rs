@@ -21,6 +21,8 @@ pub struct StreamTable {
     pub standing: Standing,
     /// What is touched is told with each batch: the table is being compared with the source.
     pub recorded: bool,
+    /// A batch ends where a transaction that inserted here ends: somebody is told of the rows as they stand there.
+    pub told: bool,
     /// Tells one definition of the table from the next, so that plans made for an older one are dropped.
     pub generation: u64,
 }

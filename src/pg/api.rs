@@ -87,6 +87,18 @@ mod odoo_mirror_internal {
         }
     }
 
+    /// Whether the inserts that a trigger sees are the stream's, being applied by the mirror's worker.
+    #[pg_extern(volatile)]
+    fn applies_inserts() -> bool {
+        super::super::memory::applies_inserts()
+    }
+
+    /// Notes an invoice that the stream brought; elsewhere nothing.
+    #[pg_extern(volatile)]
+    fn remember(id: i32) {
+        super::super::memory::remember(id);
+    }
+
     /// Wakes the worker when the calling transaction commits.
     #[pg_extern(volatile)]
     fn wake(stopping: default!(bool, false)) {

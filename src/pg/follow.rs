@@ -16,7 +16,7 @@ use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
-use super::{guc, jobs, origin, session, tending, transaction, wait};
+use super::{guc, jobs, memory, origin, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::stream_table::StreamTable;
@@ -65,6 +65,7 @@ pub fn follow(
         following.network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
     following.reconciling.passed.add(writers);
     reconcile::choose(&mut following)?;
+    following.tells = transaction::transaction(memory::is_wanted)?;
     following.network.ask(Request::Stream(StreamRequest {
         slot: settings.slot.clone(),
         publication: settings.publication.clone(),
@@ -113,6 +114,8 @@ pub(super) struct Following<'a> {
     watched: Option<Box<Watched>>,
     pub(super) near: u64,
     pub(super) reconciling: Reconciling,
+    /// New invoices are told.
+    tells: bool,
     /// A table whose snapshot had to wait is tried again then: the others don't stand still for it all the time.
     pub(super) copy_again_at: Instant,
 }
@@ -146,6 +149,7 @@ impl<'a> Following<'a> {
             watched: None,
             near: 0,
             reconciling: Reconciling::default(),
+            tells: false,
             copy_again_at: now,
         }
     }
@@ -212,6 +216,8 @@ impl<'a> Following<'a> {
                 tending::take_in_new_tables(self, &watched)?;
             }
             jobs::tend(self)?;
+            let tells = transaction::transaction(memory::is_wanted)?;
+            self.tell |= std::mem::replace(&mut self.tells, tells) != tells;
             self.tell |= reconcile::look(self)?;
             tending::tend(self)?;
         }
@@ -227,7 +233,11 @@ impl<'a> Following<'a> {
         let (failed, sound): (Vec<&Table>, Vec<&Table>) =
             self.tables.iter().partition(|table| table.state == "failed");
         let all = failed.into_iter().chain(sound);
-        all.map(|table| table.for_stream(self.reconciling.records(&table.name))).collect()
+        all.map(|table| {
+            let told = self.tells && table.name == memory::TABLE;
+            table.for_stream(self.reconciling.records(&table.name), told)
+        })
+        .collect()
     }
 
     fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -250,6 +260,7 @@ impl<'a> Following<'a> {
             transaction::abort();
             self.applier.forget();
             self.counting.forget_tallied();
+            memory::forget();
             self.open = false;
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
@@ -281,6 +292,7 @@ impl<'a> Following<'a> {
         self.counting.tally(batch, &results);
         self.network.link().hungry();
         let Some(boundary) = batch.boundary else { return Ok(()) };
+        transaction::attempt(memory::tell)?;
         transaction::attempt(|| {
             origin::move_with_commit(boundary.end, boundary.commit_time);
             transaction::commit();

@@ -10,6 +10,7 @@ mod follow;
 mod guc;
 mod indexes;
 mod jobs;
+mod memory;
 mod mirror;
 mod network;
 mod objects;

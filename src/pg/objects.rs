@@ -10,6 +10,7 @@ use crate::error::Error;
 /// Builds the views as the tables are by now, and protects what is new. Cheap when nothing changed.
 pub fn refresh() -> Result<(), Error> {
     build_views(None)?;
+    sql::run("SELECT odoo_mirror_internal.hang_memory()", &[])?;
     let missing = sql::run("SELECT statement FROM odoo_mirror_internal.missing_protection()", &[])?;
     let _owner = if missing.is_empty() { None } else { Some(AsOwner::switch()?) };
     for row in &missing {

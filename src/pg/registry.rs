@@ -86,7 +86,7 @@ fn range(row: &Row) -> Range {
 
 impl Table {
     /// As the stream needs to know it.
-    pub fn for_stream(&self, recorded: bool) -> Arc<StreamTable> {
+    pub fn for_stream(&self, recorded: bool, told: bool) -> Arc<StreamTable> {
         let judged = || {
             let ranges = self.ranges.iter();
             ranges.map(|range| JudgedRange { range: range.range, snapshot: range.snapshot.clone() }).collect()
@@ -115,6 +115,7 @@ impl Table {
                 _ => Standing::Filtered,
             },
             recorded,
+            told,
             generation: self.generation,
         })
     }

@@ -207,6 +207,9 @@ impl Stream {
 
     fn full(&self) -> bool {
         let bounds = &self.request.bounds;
+        if self.assembler.is_cut() {
+            return true;
+        }
         self.assembler.changes() >= bounds.changes || self.assembler.bytes() >= bounds.bytes
     }
 

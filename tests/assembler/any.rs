@@ -91,6 +91,7 @@ fn table(mode: u8, relation: &Relation) -> StreamTable {
             _ => Standing::Filtered,
         },
         recorded: false,
+        told: false,
         generation: 1,
     }
 }

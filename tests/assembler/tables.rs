@@ -156,6 +156,7 @@ impl Kind {
             key_folds: self.folds,
             standing,
             recorded: false,
+            told: false,
             generation: 1,
         })
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use pgrx::prelude::*;
 
 use self::target::{Statement, Target, array};
+use super::memory::Inserting;
 use super::owner::AsOwner;
 use super::transaction;
 use crate::error::{Error, Verdict};
@@ -205,12 +206,15 @@ impl Work<'_> {
         }
         self.delete(&deletes)?;
         // An insert of a key that is there already would fail the batch; with care it heals instead.
+        let told = self.target.table.told && self.target.table.standing == Standing::Ready;
+        let inserting = told.then(Inserting::begin);
         let sure = self.care == Care::None && self.target.table.standing != Standing::Loose;
         if sure || !self.target.table.has_key() {
             self.insert(&inserts)?;
         } else {
-            replaces.append(&mut inserts);
+            self.upsert(&inserts, vec![], false)?;
         }
+        drop(inserting);
         self.upsert(&replaces, vec![], false)?;
         self.upsert(&updates, vec![], true)?;
         for (unchanged, rows) in partial {

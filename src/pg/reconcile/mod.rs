@@ -102,7 +102,7 @@ impl Comparing {
         }
         let columns = self.table.shape.columns.iter().map(|column| Some(column.name.clone())).collect();
         let layout = Arc::new(Layout { columns, key: self.key_places() });
-        let batch = Batch::of_rows(&self.table.for_stream(false), &layout, &done.rows, &done.gone)
+        let batch = Batch::of_rows(&self.table.for_stream(false, false), &layout, &done.rows, &done.gone)
             .map_err(|error| Error::stop(format!("a row of the source can't be taken: {error}")))?;
         let applied = self.mender.apply(&batch, Care::EachTable)?;
         match applied.into_iter().find_map(|applied| applied.refused) {

@@ -1,6 +1,8 @@
 //! What people read: the views and functions on real Odoo tables of each version, and who may read what.
 
+mod aliases;
 mod golden;
+mod memory;
 mod raw;
 mod roles;
 mod standing;
