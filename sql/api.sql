@@ -272,7 +272,7 @@ BEGIN
             odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
             odoo_mirror.wait_for(pg_lsn, interval), odoo_mirror.enable_ai_memory(boolean), odoo_mirror.disable_ai_memory(),
             odoo_mirror.install_rest_aliases(), odoo_mirror.remove_rest_aliases(), odoo_mirror.get_pending_expenses(int),
-            odoo_mirror.get_overdue_tasks(int), odoo_mirror.get_revenue_trends(int)
+            odoo_mirror.doctor(), odoo_mirror.get_overdue_tasks(int), odoo_mirror.get_revenue_trends(int)
         TO postgres;
     END IF;
 END

@@ -35,6 +35,7 @@ mod install {
     extension_sql_file!("../sql/rpc.sql", name = "rpc", requires = ["views"]);
     extension_sql_file!("../sql/memory.sql", name = "memory", requires = ["rpc", odoo_mirror_internal]);
     extension_sql_file!("../sql/aliases.sql", name = "aliases", requires = ["memory"]);
+    extension_sql_file!("../sql/doctor.sql", name = "doctor", requires = ["aliases"]);
     extension_sql_file!("../sql/api.sql", name = "api", finalize);
 }
 

@@ -4,7 +4,9 @@ CREATE FUNCTION odoo_mirror_internal.view_definitions(without text DEFAULT NULL)
 RETURNS TABLE (name text, definition text, changed boolean)
 LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT v.name, v.definition,
-           b.definition IS DISTINCT FROM v.definition OR pg_catalog.to_regclass('odoo_mirror.' || v.name) IS NULL
+           b.definition IS DISTINCT FROM v.definition OR NOT EXISTS (
+               SELECT FROM pg_catalog.pg_class c WHERE c.relname = v.name AND c.relkind = 'v'
+                 AND c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace)
     FROM (VALUES
         ('v_invoice_summary', odoo_mirror_internal.v_invoice_summary(without)),
         ('v_expense_summary', odoo_mirror_internal.v_expense_summary(without)),

@@ -77,7 +77,30 @@ pub fn inspect(
         Event::Inspected(inspection) => Ok(*inspection),
         other => Err(other),
     };
-    network.answer(Request::Inspect(request), pick, || still_wanted(settings))
+    let inspection = network.answer(Request::Inspect(request), pick, || still_wanted(settings))?;
+    transaction::transaction(|| note_findings(&inspection.checks))?;
+    match inspection.failure {
+        Some(failure) => Err(failure),
+        None => Ok(inspection),
+    }
+}
+
+/// Keeps what was seen on the source, for doctor().
+fn note_findings(checks: &[check::Check]) -> Result<(), Error> {
+    super::sql::run("DELETE FROM odoo_mirror_internal.findings", &[])?;
+    for (place, check) in checks.iter().enumerate() {
+        super::sql::run(
+            "INSERT INTO odoo_mirror_internal.findings (place, name, ok, detail, hint) VALUES ($1::int, $2, $3::boolean, $4, $5)",
+            &[
+                Some(&place.to_string()),
+                Some(check.name),
+                Some(if check.ok { "true" } else { "false" }),
+                Some(&check.detail),
+                check.hint.as_deref(),
+            ],
+        )?;
+    }
+    Ok(())
 }
 
 /// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over.

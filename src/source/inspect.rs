@@ -29,6 +29,8 @@ pub struct Inspection {
     pub system_identifier: String,
     pub timeline: i64,
     pub checks: Vec<Check>,
+    /// A check that stops the mirror: then nothing else was looked at.
+    pub failure: Option<Error>,
     pub tables: Vec<Found>,
     pub slot: Option<SlotState>,
     /// A transaction id of now, 64 bits.
@@ -48,10 +50,24 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
     let client = connector.sql().await?;
     let identity = identity::identify(&client).await?;
     let tables = catalog::published_tables(&client, &request.publication, &request.excluded).await?;
-    let checks = prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
-    let stops = |check: &&Check| !(request.streaming && check.name == prepare::SLOT_IS_FREE);
-    if let Some(failure) = checks.iter().filter(stops).find_map(Check::stops_all) {
-        return Err(failure);
+    let mut checks =
+        prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
+    // Our own stream holds it.
+    checks.retain(|check| !(request.streaming && check.name == prepare::SLOT_IS_FREE));
+    if let Some(failure) = checks.iter().find_map(Check::stops_all) {
+        let slot = None;
+        let (system_identifier, timeline) = (String::new(), 0);
+        return Ok(Inspection {
+            failure: Some(failure),
+            identity,
+            system_identifier,
+            timeline,
+            checks,
+            tables: Vec::new(),
+            slot,
+            near: 0,
+            flushed: Lsn::ZERO,
+        });
     }
     let slot = slot::slot(&client, &request.slot).await?;
     let mut found = Vec::with_capacity(tables.len());
@@ -77,6 +93,7 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
         |index: usize| system.first().and_then(|row| row.get(index)).cloned().flatten().unwrap_or_default();
     let timeline = said(1).parse().unwrap_or(0);
     Ok(Inspection {
+        failure: None,
         identity,
         system_identifier: said(0),
         timeline,

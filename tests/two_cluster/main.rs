@@ -8,6 +8,7 @@ mod comparing;
 mod configuring;
 mod content;
 mod copies_of_it;
+mod doctor;
 mod dying;
 mod harness_itself;
 mod installing;
