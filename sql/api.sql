@@ -151,6 +151,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
                           FROM odoo_mirror_internal.tables t WHERE t.state = 'failed'),
         'ai_memory', (SELECT pg_catalog.jsonb_build_object('enabled', m.enabled, 'told', m.told, 'failed', m.failed,
                           'last_error', m.last_error, 'failed_at', m.failed_at) FROM odoo_mirror_internal.memory m),
+        'metrics_endpoint', l -> 'endpoint',
         'last_error', l -> 'last_error',
         'worker', l -> 'worker',
         'versions', pg_catalog.jsonb_build_object(
@@ -210,52 +211,6 @@ CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';
 
-CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
-    name text, type text, help text, labels jsonb, value double precision
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    WITH live AS (SELECT l FROM odoo_mirror_internal.live() l),
-    per_table AS (
-        SELECT t.name, coalesce(v.inserts, t.inserts) AS inserts, coalesce(v.updates, t.updates) AS updates,
-               coalesce(v.deletes, t.deletes) AS deletes, coalesce(v.truncates, t.truncates) AS truncates,
-               coalesce(v.split, t.split) AS split, coalesce(v.applied, t.applied) AS applied,
-               coalesce(v.folded, t.folded) AS folded, coalesce(v.skipped, t.skipped) AS skipped,
-               coalesce(v.filtered, t.filtered) AS filtered, coalesce(v.missing, t.missing) AS missing,
-               t.failed_rows, t.state
-        FROM odoo_mirror_internal.tables t
-        LEFT JOIN odoo_mirror_internal.live_tables() v ON v.table_name = t.name
-    )
-    SELECT 'etl_up', 'gauge', '1 while the mirror streams', '{}'::jsonb,
-           CASE WHEN l ->> 'state' IN ('streaming', 'degraded') THEN 1 ELSE 0 END FROM live
-    UNION ALL
-    SELECT 'etl_lag_seconds', 'gauge', 'Age of the oldest source commit that is not shown yet; 0 when caught up',
-           '{}', (l ->> 'lag_seconds')::float8 FROM live WHERE l ->> 'lag_seconds' IS NOT NULL
-    UNION ALL
-    SELECT 'etl_lag_bytes', 'gauge', 'Bytes of WAL that the mirror is behind', '{}',
-           (l ->> 'lag_bytes')::float8 FROM live WHERE l ->> 'lag_bytes' IS NOT NULL
-    UNION ALL
-    SELECT 'etl_records_processed_total', 'counter', 'Row changes received from the source and dealt with',
-           pg_catalog.jsonb_build_object('table', p.name, 'operation', o.operation), o.n
-    FROM per_table p CROSS JOIN LATERAL (VALUES ('insert', p.inserts), ('update', p.updates),
-        ('delete', p.deletes), ('truncate', p.truncates)) o (operation, n)
-    UNION ALL
-    SELECT 'etl_records_failed_total', 'counter', 'Rows that the destination refused',
-           pg_catalog.jsonb_build_object('table', p.name), p.failed_rows FROM per_table p
-    UNION ALL
-    SELECT 'etl_changes_total', 'counter', 'Where received changes went: received + split = the sum of the others',
-           pg_catalog.jsonb_build_object('table', p.name, 'term', o.term), o.n
-    FROM per_table p CROSS JOIN LATERAL (VALUES ('received', p.inserts + p.updates + p.deletes + p.truncates),
-        ('split', p.split), ('applied', p.applied), ('folded', p.folded), ('skipped', p.skipped),
-        ('filtered', p.filtered), ('missing', p.missing)) o (term, n)
-    UNION ALL
-    SELECT 'etl_table_ready', 'gauge', '1 when the table shows the source as of the applied commit',
-           pg_catalog.jsonb_build_object('table', p.name), CASE p.state WHEN 'ready' THEN 1 ELSE 0 END FROM per_table p
-    UNION ALL
-    SELECT 'etl_' || k.name || '_total', 'counter', k.help, '{}', coalesce((l ->> k.name)::float8, 0)
-    FROM live CROSS JOIN (VALUES ('transactions', 'Source transactions applied'),
-        ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received'),
-        ('reconnects', 'Times the connection to the source was made anew')) k (name, help)
-$$;
-COMMENT ON FUNCTION odoo_mirror.metrics IS 'every metric as a row; counters survive a restart';
 -- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run the mirror.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror FROM PUBLIC;
@@ -269,7 +224,7 @@ BEGIN
         GRANT EXECUTE ON FUNCTION
             odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
             odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
-            odoo_mirror.metrics(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
+            odoo_mirror.metrics(), odoo_mirror.metrics_text(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
             odoo_mirror.wait_for(pg_lsn, interval), odoo_mirror.enable_ai_memory(boolean), odoo_mirror.disable_ai_memory(),
             odoo_mirror.install_rest_aliases(), odoo_mirror.remove_rest_aliases(), odoo_mirror.get_pending_expenses(int),
             odoo_mirror.doctor(), odoo_mirror.get_overdue_tasks(int), odoo_mirror.get_revenue_trends(int)

@@ -52,7 +52,12 @@ CREATE TABLE odoo_mirror_internal.progress (
     transactions      bigint NOT NULL DEFAULT 0,
     batches           bigint NOT NULL DEFAULT 0,
     received_bytes    bigint NOT NULL DEFAULT 0,
-    reconnects        bigint NOT NULL DEFAULT 0
+    reconnects        bigint NOT NULL DEFAULT 0,
+    -- By what ended the life before: transient, configuration, gate, stream.
+    causes            bigint[] NOT NULL DEFAULT '{}',
+    -- Local commits by how long they took, and the sum of that in seconds.
+    durations         bigint[] NOT NULL DEFAULT '{}',
+    seconds           float8 NOT NULL DEFAULT 0
 );
 
 CREATE TABLE odoo_mirror_internal.tables (

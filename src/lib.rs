@@ -37,6 +37,7 @@ mod install {
     extension_sql_file!("../sql/aliases.sql", name = "aliases", requires = ["memory"]);
     extension_sql_file!("../sql/doctor.sql", name = "doctor", requires = ["aliases"]);
     extension_sql_file!("../sql/api.sql", name = "api", finalize);
+    extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["doctor"]);
 }
 
 /// The server that `cargo pgrx test` starts.

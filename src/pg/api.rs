@@ -279,6 +279,11 @@ fn snapshot(board: &board::Board) -> serde_json::Value {
         "batches": board.batches,
         "received_bytes": board.received_bytes,
         "reconnects": board.reconnects,
+        "causes": board.timings.causes,
+        "durations": board.timings.durations,
+        "duration_bounds": super::progress::BOUNDS,
+        "seconds": board.timings.seconds,
+        "endpoint": board.endpoint.get(),
     })
 }
 

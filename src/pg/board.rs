@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
+use super::progress::Timings;
 use crate::error::Error;
 use crate::source::slot::SlotState;
 
@@ -194,6 +195,9 @@ pub struct Board {
     pub batches: u64,
     pub received_bytes: u64,
     pub reconnects: u64,
+    pub timings: Timings,
+    /// Where the metrics endpoint listens, or why it doesn't.
+    pub endpoint: Text<200>,
     pub error: LastError,
     /// Set by uninstall(): the worker gives up slot and origin. 1: asked, 2: done, 3: failed (see error).
     pub uninstall: u8,
@@ -246,6 +250,8 @@ impl Default for Board {
             batches: 0,
             received_bytes: 0,
             reconnects: 0,
+            timings: Timings::default(),
+            endpoint: Text::EMPTY,
             error: none,
             uninstall: 0,
             calls: 0,

@@ -1,5 +1,7 @@
 //! Counts what batches did: tallied while their transaction is open, shown and kept once it is committed.
 
+use std::time::Duration;
+
 use super::apply::Applied;
 use super::board::{self, Board, Counts};
 use super::progress::Progress;
@@ -57,6 +59,7 @@ impl Counting {
             progress.batches = progress.batches.max(board.batches);
             progress.received_bytes = progress.received_bytes.max(board.received_bytes);
             progress.reconnects = progress.reconnects.max(board.reconnects);
+            progress.timings = progress.timings.later(board.timings);
         });
         Ok(Counting { tables, tallied: Tallied::default(), unwritten: false })
     }
@@ -80,12 +83,13 @@ impl Counting {
     }
 
     /// The transaction is committed: what it brought counts, and shows.
-    pub(super) fn committed(&mut self, progress: &mut Progress) {
+    pub(super) fn committed(&mut self, progress: &mut Progress, took: Duration) {
         self.unwritten = true;
         let tallied = std::mem::take(&mut self.tallied);
         progress.transactions += tallied.transactions;
         progress.received_bytes += tallied.received_bytes;
         progress.batches += 1;
+        progress.timings.batch(took.as_secs_f64());
         let mut changed: Vec<usize> = tallied.tables.into_iter().map(|added| self.add(added)).collect();
         changed.sort_unstable();
         changed.dedup();

@@ -16,7 +16,7 @@ use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
-use super::{guc, jobs, memory, origin, session, tending, transaction, wait};
+use super::{endpoint, guc, jobs, memory, origin, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::stream_table::StreamTable;
@@ -54,6 +54,9 @@ pub fn follow(
     let binary = tables.iter().filter(|table| table.state != "failed").all(|table| table.shape.binary_stream);
     let counting = Counting::load(&mut progress)?;
     progress.reconnects += 1;
+    if let Some(cause) = super::worker::take_cause() {
+        progress.timings.causes[cause] += 1;
+    }
     let mut following = Following::new(network, settings, tables, progress, counting, start);
     // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
     let oids = following.tables.iter().map(|table| table.source.oid).collect();
@@ -98,6 +101,8 @@ pub(super) struct Following<'a> {
     care: Care,
     /// A source transaction is applied in part, in the open local one.
     open: bool,
+    /// Since when.
+    opened: Option<Instant>,
     /// Shown here up to this position.
     pub(super) applied: Lsn,
     /// The position of the last commit that moved the origin.
@@ -138,6 +143,7 @@ impl<'a> Following<'a> {
             applier: Applier::default(),
             care: if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None },
             open: false,
+            opened: None,
             applied: start,
             noted: start,
             unflushed: VecDeque::new(),
@@ -193,6 +199,7 @@ impl<'a> Following<'a> {
                 }
                 continue;
             }
+            endpoint::tend();
             wait::end_politely(true);
             if wait::told_to_end() {
                 wait::end(|| self.note());
@@ -282,6 +289,7 @@ impl<'a> Following<'a> {
         if !self.open {
             transaction::begin();
             self.open = true;
+            self.opened = Some(Instant::now());
         }
         let results = transaction::attempt(|| {
             hold_extension()?;
@@ -302,7 +310,8 @@ impl<'a> Following<'a> {
         self.unflushed.push_back((origin::last_commit_end(), boundary.end));
         self.applied = boundary.end;
         self.noted = boundary.end;
-        self.counting.committed(&mut self.progress);
+        let took = self.opened.take().map_or(Duration::ZERO, |opened| opened.elapsed());
+        self.counting.committed(&mut self.progress, took);
         self.publish();
         if changed {
             self.tables = transaction::transaction(registry::tables)?;
@@ -431,6 +440,7 @@ impl<'a> Following<'a> {
             board.batches = progress.batches;
             board.received_bytes = progress.received_bytes;
             board.reconnects = progress.reconnects;
+            board.timings = progress.timings;
         });
     }
 

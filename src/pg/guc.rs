@@ -22,6 +22,7 @@ pub static COMPARE_SHARE: GucSetting<i32> = GucSetting::<i32>::new(25);
 pub static VERIFY_CONTINUOUSLY: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static VERIFY_PERIOD: GucSetting<i32> = GucSetting::<i32>::new(86_400);
 
+pub static METRICS_LISTEN: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static LANGUAGE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Defines all settings; called once, from the server's start.
@@ -137,6 +138,14 @@ pub fn init() {
         c"The language of translated names in the views, as Odoo calls it: fr_FR.",
         c"Empty: that of Odoo's own company. Where a name has no translation: en_US, else any.",
         &LANGUAGE,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.metrics_listen",
+        c"Where /metrics and /health are served: 9090, 127.0.0.1:9090; empty: nowhere.",
+        c"A port alone means the loopback. There is no password: leave it there, or behind something that asks for one.",
+        &METRICS_LISTEN,
         GucContext::Sighup,
         GucFlags::empty(),
     );

@@ -6,7 +6,7 @@ use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, follow, guc, objects, origin, secret, session, table_making, transaction};
+use super::{copy, endpoint, follow, guc, objects, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate;
@@ -103,8 +103,10 @@ fn note_findings(checks: &[check::Check]) -> Result<(), Error> {
     Ok(())
 }
 
-/// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over.
+/// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over. Called again and again while
+/// something is waited for.
 pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
+    endpoint::tend();
     let over = || Error::retry("the mirror was told to stop");
     if board::read(|board| board.uninstall == 1).unwrap_or(false) {
         return Err(over());
@@ -152,6 +154,7 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
         batches: 0,
         received_bytes: 0,
         reconnects: 0,
+        timings: progress::Timings::default(),
     };
     transaction::transaction(|| {
         // A position from an earlier slot would lie about this one.

@@ -6,6 +6,7 @@ mod board;
 mod copy;
 mod copy_in;
 mod counting;
+mod endpoint;
 mod follow;
 mod guc;
 mod indexes;

@@ -7,7 +7,7 @@ use super::board;
 use super::wait::{self, WaitSet};
 use crate::error::Error;
 use crate::source::connect::Connector;
-use crate::source::link::{self, Event, Link, Remote, Request};
+use crate::source::link::{self, Event, Link, Request};
 use crate::source::thread;
 
 /// A running network thread, seen from the main thread. Dropped, it ends the thread.
@@ -27,7 +27,7 @@ impl Network {
         let failed =
             |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
         let (link, remote) = link::pair().map_err(failed)?;
-        spawn(connector, remote).map_err(failed)?;
+        spawn_quietly("odoo_mirror net", move || thread::run(connector, remote)).map_err(failed)?;
         Ok(Network {
             wake: WaitSet::new(link.wake_fd()),
             link,
@@ -108,17 +108,15 @@ fn calls() -> (u64, u64) {
 /// How long to wait for an event before looking whether the mirror is still wanted.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Starts the thread with every signal blocked: a handler of the server's on a thread of ours would corrupt it.
-fn spawn(connector: Connector, remote: Remote) -> std::io::Result<()> {
+/// Starts a thread with every signal blocked: a handler of the server's on a thread of ours would corrupt it.
+pub fn spawn_quietly(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     // SAFETY: plain calls on local sets; the main thread's mask is as before afterwards.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let spawned = std::thread::Builder::new()
-            .name("odoo_mirror net".to_owned())
-            .spawn(move || thread::run(connector, remote));
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
         spawned.map(drop)
     }

@@ -56,12 +56,54 @@ pub struct Progress {
     pub batches: u64,
     pub received_bytes: u64,
     pub reconnects: u64,
+    pub timings: Timings,
+}
+
+/// Why the mirror had to connect anew, and how long its commits took.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timings {
+    /// By the verdict that ended the life before: retry, retry slowly, gate, stop.
+    pub causes: [u64; CAUSES],
+    /// Batches by the first of [`BOUNDS`] that they didn't exceed; the last: longer than all.
+    pub durations: [u64; BOUNDS.len() + 1],
+    pub seconds: f64,
+}
+
+pub const CAUSES: usize = 4;
+
+/// Upper bounds of the classes of a batch's duration, in seconds.
+pub const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0];
+
+impl Timings {
+    pub fn batch(&mut self, seconds: f64) {
+        let class = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        self.durations[class] += 1;
+        self.seconds += seconds;
+    }
+
+    /// Of two counts of the same, the later.
+    pub fn later(self, other: Timings) -> Timings {
+        let count =
+            |timings: &Timings| timings.durations.iter().sum::<u64>() + timings.causes.iter().sum::<u64>();
+        if count(&other) > count(&self) { other } else { self }
+    }
+}
+
+fn array<const N: usize>(row: &sql::Row, index: usize) -> [u64; N] {
+    let list = text(row, index);
+    let mut numbers = list.trim_matches(['{', '}']).split(',').map(|number| number.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+fn list(numbers: &[u64]) -> String {
+    let texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    format!("{{{}}}", texts.join(","))
 }
 
 pub fn read() -> Result<Option<Progress>, Error> {
     let rows = sql::run(
         "SELECT system_identifier, source_database, timeline, slot, slot_start, streaming, applied_lsn, \
-                transactions, batches, received_bytes, reconnects \
+                transactions, batches, received_bytes, reconnects, causes, durations, seconds \
          FROM odoo_mirror_internal.progress",
         &[],
     )?;
@@ -77,6 +119,11 @@ pub fn read() -> Result<Option<Progress>, Error> {
         batches: number(&row, 8) as u64,
         received_bytes: number(&row, 9) as u64,
         reconnects: number(&row, 10) as u64,
+        timings: Timings {
+            causes: array(&row, 11),
+            durations: array(&row, 12),
+            seconds: text(&row, 13).parse().unwrap_or(0.0),
+        },
     }))
 }
 
@@ -120,13 +167,17 @@ pub fn must_see() -> Result<Vec<u64>, Error> {
 pub fn note(applied: Lsn, progress: &Progress) -> Result<(), Error> {
     sql::run(
         "UPDATE odoo_mirror_internal.progress SET applied_lsn = $1::pg_lsn, updated_at = pg_catalog.clock_timestamp(), \
-                transactions = $2::bigint, batches = $3::bigint, received_bytes = $4::bigint, reconnects = $5::bigint",
+                transactions = $2::bigint, batches = $3::bigint, received_bytes = $4::bigint, reconnects = $5::bigint, \
+                causes = $6::bigint[], durations = $7::bigint[], seconds = $8::float8",
         &[
             Some(&applied.to_string()),
             Some(&progress.transactions.to_string()),
             Some(&progress.batches.to_string()),
             Some(&progress.received_bytes.to_string()),
             Some(&progress.reconnects.to_string()),
+            Some(&list(&progress.timings.causes)),
+            Some(&list(&progress.timings.durations)),
+            Some(&progress.timings.seconds.to_string()),
         ],
     )
     .map(drop)

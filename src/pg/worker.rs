@@ -3,6 +3,7 @@
 //! It idles until there is something to mirror, runs the mirror until that fails or is stopped, and tries again
 //! with a backoff. It ends only with the server, or with an error that the postmaster restarts it from.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
@@ -10,7 +11,7 @@ use pgrx::prelude::*;
 
 use super::board::{self, State};
 use super::progress::{self, Settings};
-use super::{guc, mirror, session, sql, transaction, wait};
+use super::{endpoint, guc, mirror, session, sql, transaction, wait};
 use crate::error::{Error, Verdict};
 
 /// Names the library and this function to the postmaster.
@@ -42,6 +43,7 @@ pub extern "C-unwind" fn odoo_mirror_worker(_argument: pg_sys::Datum) {
                 board::set_state(state, &message);
                 session::report_activity(state.name());
                 failures = 0;
+                endpoint::tend();
                 wait::wait(IDLE);
             }
             Ok(Look::Run(settings)) => {
@@ -143,6 +145,13 @@ fn look() -> Result<Look, Error> {
 /// Shows the error and waits before the next try. stop(), start(), configure() and changed settings end the rest.
 fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
     board::set_error(error);
+    let cause = match error.verdict {
+        Verdict::Retry => 0,
+        Verdict::RetrySlowly => 1,
+        Verdict::Gate => 2,
+        Verdict::Stop => 3,
+    };
+    CAUSE.store(cause, Ordering::Relaxed);
     let (state, base, most) = match error.verdict {
         Verdict::Retry => (State::Retrying, 0.2, 10.0),
         Verdict::RetrySlowly => (State::Failed, 2.0, 15.0),
@@ -157,8 +166,19 @@ fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
         if settings.is_some_and(|settings| mirror::still_wanted(settings).is_err()) {
             return;
         }
+        endpoint::tend();
         wait::wait(left.min(Duration::from_millis(500)));
     }
+}
+
+/// What ended the last life, if it failed: which verdict.
+static CAUSE: AtomicUsize = AtomicUsize::new(NO_CAUSE);
+const NO_CAUSE: usize = usize::MAX;
+
+/// The verdict that made the mirror connect anew, as an index; once.
+pub fn take_cause() -> Option<usize> {
+    let cause = CAUSE.swap(NO_CAUSE, Ordering::Relaxed);
+    (cause < progress::CAUSES).then_some(cause)
 }
 
 /// Between a half and one, so that mirrors of one source don't come back together.

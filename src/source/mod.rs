@@ -10,6 +10,7 @@ pub mod identity;
 pub mod inspect;
 pub mod key_cuts;
 pub mod link;
+pub mod metrics_endpoint;
 pub mod prepare;
 pub mod probe;
 pub mod session;

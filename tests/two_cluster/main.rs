@@ -15,6 +15,7 @@ mod installing;
 mod living;
 mod losing;
 mod mirror_ddl;
+mod monitoring;
 mod preparing;
 mod reading;
 mod secrets;
