@@ -7,13 +7,32 @@ mod tests {
     use crate::sql_tests::{FUNCTIONS, column, nothing};
 
     /// Name, arguments, result: what users' code relies on.
-    const API: [(&str, &str, &str); 11] = [
+    const API: [(&str, &str, &str); 22] = [
         (
             "configure",
             "source text, password_secret text DEFAULT NULL::text, publication text DEFAULT 'odoo_pub_scout'::text, \
              slot text DEFAULT 'odoo_mirror'::text",
             "jsonb",
         ),
+        ("disable_ai_memory", "", "text"),
+        ("doctor", "", "TABLE(\"check\" text, ok boolean, detail text, hint text)"),
+        ("enable_ai_memory", "create_schema boolean DEFAULT false", "text"),
+        (
+            "get_overdue_tasks",
+            "p_limit integer DEFAULT 20",
+            "TABLE(task_id integer, task_name text, project_name text, deadline date, days_overdue integer)",
+        ),
+        (
+            "get_pending_expenses",
+            "p_limit integer DEFAULT 20",
+            "TABLE(expense_id integer, employee_name text, description text, amount numeric, expense_date date, state text)",
+        ),
+        (
+            "get_revenue_trends",
+            "p_months integer DEFAULT 12",
+            "TABLE(month_date date, invoice_count bigint, total_revenue numeric)",
+        ),
+        ("install_rest_aliases", "", "text"),
         (
             "jobs",
             "",
@@ -27,6 +46,9 @@ mod tests {
             "TABLE(bytes bigint, seconds double precision, source_lsn pg_lsn, received_lsn pg_lsn, applied_lsn pg_lsn)",
         ),
         ("metrics", "", "TABLE(name text, type text, help text, labels jsonb, value double precision)"),
+        ("metrics_text", "", "odoo_mirror.\"text/plain\""),
+        ("on_invoice_insert", "", "trigger"),
+        ("remove_rest_aliases", "", "text"),
         ("resync", "table_name text DEFAULT NULL::text", "bigint"),
         ("start", "", "text"),
         ("status", "", "jsonb"),
@@ -40,6 +62,7 @@ mod tests {
              failed_rows bigint, verified_lsn pg_lsn, verified_age interval)",
         ),
         ("uninstall", "", "text"),
+        ("verify", "table_name text DEFAULT NULL::text, repair boolean DEFAULT false", "bigint"),
         ("wait_for", "lsn pg_lsn, timeout interval DEFAULT '00:00:30'::interval", "boolean"),
     ];
 
@@ -77,6 +100,22 @@ mod tests {
         let volatile = column(&format!(
             "SELECT f.proname FROM {FUNCTIONS} WHERE schema = 'odoo_mirror' AND provolatile = 'v' ORDER BY 1"
         ));
-        assert_eq!(volatile, ["configure", "resync", "start", "stop", "uninstall", "wait_for"]);
+        assert_eq!(
+            volatile,
+            [
+                "configure",
+                "disable_ai_memory",
+                "enable_ai_memory",
+                "install_rest_aliases",
+                "on_invoice_insert",
+                "remove_rest_aliases",
+                "resync",
+                "start",
+                "stop",
+                "uninstall",
+                "verify",
+                "wait_for"
+            ]
+        );
     }
 }

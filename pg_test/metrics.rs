@@ -20,9 +20,10 @@ mod tests {
         mirrored_table();
         let odd = column(
             "SELECT to_jsonb(m) FROM odoo_mirror.metrics() m
-             WHERE name !~ '^etl_[a-z_]+$' OR type NOT IN ('counter', 'gauge') OR coalesce(help, '') = ''
+             WHERE name !~ '^etl_[a-z_]+$' OR type NOT IN ('counter', 'gauge', 'histogram') OR coalesce(help, '') = ''
                 OR jsonb_typeof(labels) <> 'object' OR value IS NULL OR value < 0
-                OR (type = 'counter') <> (name LIKE '%\\_total')",
+                OR (type = 'counter') <> (name LIKE '%\\_total')
+                OR (type = 'histogram') <> (name ~ '_(bucket|sum|count)$')",
         );
         assert_eq!(odd, nothing());
     }

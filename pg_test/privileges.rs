@@ -41,7 +41,7 @@ mod tests {
     #[pg_test]
     fn the_role_postgres_may_run_the_mirror_without_seeing_its_state() {
         let forbidden = column(&format!(
-            "SELECT f.proname FROM {FUNCTIONS} WHERE schema = 'odoo_mirror'
+            "SELECT f.proname FROM {FUNCTIONS} WHERE schema = 'odoo_mirror' AND f.prorettype <> 'trigger'::regtype
                AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'postgres')
                AND NOT EXISTS (SELECT FROM aclexplode(f.proacl) a
                                WHERE a.grantee = 'postgres'::regrole AND a.privilege_type = 'EXECUTE')"
@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(forbidden, nothing());
         let granted = column(&format!(
             "SELECT f.proname FROM {FUNCTIONS} CROSS JOIN LATERAL aclexplode(f.proacl) a
-             WHERE schema = 'odoo_mirror_internal' AND a.grantee <> f.proowner"
+             WHERE schema = 'odoo_mirror_internal' AND a.grantee NOT IN (f.proowner, 'odoo_mirror_owner'::regrole)"
         ));
         assert_eq!(granted, nothing());
     }
@@ -69,9 +69,18 @@ mod tests {
         let odd = column(&format!(
             "SELECT f.oid::regprocedure FROM {FUNCTIONS}
              WHERE f.prosecdef <> (schema = 'odoo_mirror')
-                OR f.proowner <> (SELECT extowner FROM pg_extension WHERE extname = 'odoo_mirror')"
+                OR f.proowner <> (SELECT extowner FROM pg_extension WHERE extname = 'odoo_mirror')
+                   AND f.proowner <> 'odoo_mirror_owner'::regrole ORDER BY 1"
         ));
         assert_eq!(odd, nothing());
+        // What readers call, and what fires on a mirrored table, has the rights of the mirror's owner, and no more.
+        let lesser = column(&format!(
+            "SELECT f.proname FROM {FUNCTIONS} WHERE f.proowner = 'odoo_mirror_owner'::regrole ORDER BY 1"
+        ));
+        assert_eq!(
+            lesser,
+            ["get_overdue_tasks", "get_pending_expenses", "get_revenue_trends", "on_invoice_insert"]
+        );
     }
 
     #[pg_test]
@@ -86,7 +95,12 @@ mod tests {
             "SELECT concat_ws(' ', has_schema_privilege('odoo_mirror_owner', 'odoo_mirror', 'CREATE'),
                               has_schema_privilege('odoo_mirror_owner', 'odoo_mirror_internal', 'USAGE'))",
         );
-        assert_eq!(rights, "t f");
+        assert_eq!(rights, "t t");
+        let readable = column(
+            "SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'odoo_mirror_internal'::regnamespace
+               AND c.relkind = 'r' AND has_table_privilege('odoo_mirror_owner', c.oid, 'SELECT, INSERT, UPDATE, DELETE')",
+        );
+        assert_eq!(readable, nothing());
         assert_eq!(
             column("SELECT roleid FROM pg_auth_members WHERE member = 'odoo_mirror_owner'::regrole"),
             nothing()

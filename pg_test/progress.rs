@@ -28,15 +28,18 @@ mod tests {
     fn status_is_one_document_with_all_that_an_operator_asks_for() {
         let keys = column("SELECT jsonb_object_keys(odoo_mirror.status()) ORDER BY 1");
         let wanted = [
+            "ai_memory",
             "failed_tables",
             "lag",
             "last_error",
             "lsn",
             "message",
+            "metrics_endpoint",
             "publication",
             "since",
             "slot",
             "source",
+            "source_wal",
             "state",
             "tables",
             "versions",

@@ -14,14 +14,20 @@ mod tests {
         );
         let wanted = [
             "odoo_mirror.batch_size sighup 1000",
+            "odoo_mirror.compare_rows sighup 2000",
+            "odoo_mirror.compare_share sighup 25",
             "odoo_mirror.copy_range_rows sighup 100000",
             "odoo_mirror.copy_workers sighup 2",
             "odoo_mirror.database postmaster postgres",
             "odoo_mirror.flush_interval sighup 1000 ms",
+            "odoo_mirror.language sighup -",
             "odoo_mirror.lock_timeout sighup 5000 ms",
+            "odoo_mirror.metrics_listen sighup -",
             "odoo_mirror.passfile sighup -",
             "odoo_mirror.password_env sighup -",
             "odoo_mirror.poll_interval sighup 10 s",
+            "odoo_mirror.verify_continuously sighup off",
+            "odoo_mirror.verify_period sighup 86400 s",
         ];
         assert_eq!(found, wanted);
     }

@@ -16,6 +16,7 @@ mod living;
 mod losing;
 mod mirror_ddl;
 mod monitoring;
+mod old_stack;
 mod preparing;
 mod reading;
 mod secrets;
