@@ -152,6 +152,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
         'ai_memory', (SELECT pg_catalog.jsonb_build_object('enabled', m.enabled, 'told', m.told, 'failed', m.failed,
                           'last_error', m.last_error, 'failed_at', m.failed_at) FROM odoo_mirror_internal.memory m),
         'metrics_endpoint', l -> 'endpoint',
+        'stale', l -> 'stale',
+        'stale_tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.name, t.reason), '{}'::jsonb)
+                         FROM odoo_mirror_internal.tables t WHERE t.state = 'reconciling'),
+        'refusals', (SELECT coalesce(pg_catalog.jsonb_agg(r ORDER BY r.at DESC), '[]'::jsonb)
+                     FROM (SELECT f.at, f.what, f.began_anew_at, f.equal_at FROM odoo_mirror_internal.refusals f
+                           ORDER BY f.id DESC LIMIT 10) r),
         'last_error', l -> 'last_error',
         'worker', l -> 'worker',
         'versions', pg_catalog.jsonb_build_object(

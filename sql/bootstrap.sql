@@ -38,7 +38,12 @@ CREATE TABLE odoo_mirror_internal.progress (
     -- The source that the slot was made on: another one under the same name is not gone on with.
     system_identifier text NOT NULL,
     source_database   text NOT NULL,
+    source_database_oid oid NOT NULL,
+    -- Where configure() said that the source is, when the slot was made.
+    source_address    text NOT NULL,
     timeline          bigint NOT NULL,
+    -- Which cluster and database the slot was made for: to a clone it doesn't belong.
+    made_in           jsonb NOT NULL,
     slot              text NOT NULL,
     -- Where the slot began; the replication origin tells where the mirror stands.
     slot_start        pg_lsn NOT NULL,
@@ -46,6 +51,10 @@ CREATE TABLE odoo_mirror_internal.progress (
     -- Transactions that might have been committed and not visible when the slot was made: a copy's snapshot
     -- must see them, since the stream doesn't bring them.
     must_see          bigint[] NOT NULL DEFAULT '{}',
+    -- Why the mirror must begin anew with a new slot, in words; NULL: it may go on.
+    refused           text,
+    -- The mirror began anew, and not all tables have been compared since: readers see old rows.
+    stale             boolean NOT NULL DEFAULT false,
     -- A copy of the origin's position, at most 10 s old: pg_upgrade drops origins.
     applied_lsn       pg_lsn,
     updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -59,6 +68,23 @@ CREATE TABLE odoo_mirror_internal.progress (
     durations         bigint[] NOT NULL DEFAULT '{}',
     seconds           float8 NOT NULL DEFAULT 0
 );
+
+-- What the gate refused: the last hundred.
+CREATE TABLE odoo_mirror_internal.refusals (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at            timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    what          text NOT NULL,
+    -- The slot kept too much WAL on the source, and was dropped.
+    given_up      boolean NOT NULL DEFAULT false,
+    -- With a new slot; NULL: not yet, or the cause went away.
+    began_anew_at timestamptz,
+    -- All tables were equal to the source's again.
+    equal_at      timestamptz
+);
+
+-- Always empty: written to, and rolled back, to see whether the disk has room.
+CREATE UNLOGGED TABLE odoo_mirror_internal.room (filler text);
+ALTER TABLE odoo_mirror_internal.room ALTER COLUMN filler SET STORAGE PLAIN;
 
 CREATE TABLE odoo_mirror_internal.tables (
     name            text PRIMARY KEY,

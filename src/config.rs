@@ -125,4 +125,10 @@ impl SourceConfig {
         };
         keys::config(settings)
     }
+
+    /// Which servers and database are meant, however they are reached.
+    pub fn address(&self) -> String {
+        let host = |host: &Host| format!("{}:{}", host.name, host.port);
+        format!("{}/{}", self.hosts.iter().map(host).collect::<Vec<_>>().join(","), self.dbname)
+    }
 }

@@ -15,4 +15,5 @@ pub mod shape;
 pub mod snapshot;
 pub mod source_table;
 pub mod stream_table;
+pub mod timeline;
 pub mod typemap;

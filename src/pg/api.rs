@@ -117,8 +117,8 @@ mod odoo_mirror_internal {
         let wanted = position.parse().unwrap_or(Lsn(u64::MAX)).as_end_position();
         let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
         loop {
-            let applied = board::read(|board| board.applied_lsn).unwrap_or(0);
-            if applied >= wanted.0 {
+            // Tables that are being compared after a new beginning show nothing for sure.
+            if board::read(|board| !board.stale && board.applied_lsn >= wanted.0).unwrap_or(false) {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -269,6 +269,7 @@ fn snapshot(board: &board::Board) -> serde_json::Value {
         "slot_retained_bytes": (board.slot_retained_bytes >= 0).then_some(board.slot_retained_bytes),
         "slot_safe_wal_bytes": (board.slot_safe_wal_bytes >= 0).then_some(board.slot_safe_wal_bytes),
         "slot_wal_status": board.slot_wal_status.get(),
+        "stale": board.stale,
         "lag_bytes": board.lag_bytes(),
         "lag_seconds": board.lag_seconds(now),
         "last_error": error,

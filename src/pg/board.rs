@@ -186,6 +186,8 @@ pub struct Board {
     pub slot_safe_wal_bytes: i64,
     /// `reserved`, `extended`, `unreserved` or `lost`; empty: unknown, or there is no slot.
     pub slot_wal_status: Text<16>,
+    /// The mirror began anew, and not all tables have been compared since.
+    pub stale: bool,
     /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0: none.
     pub pending_since: i64,
     /// Our clock minus the source's.
@@ -243,6 +245,7 @@ impl Default for Board {
             slot_retained_bytes: -1,
             slot_safe_wal_bytes: -1,
             slot_wal_status: Text::EMPTY,
+            stale: false,
             pending_since: 0,
             clock_offset: 0,
             last_success: 0,
@@ -320,6 +323,17 @@ pub fn set_error(error: &Error) {
         sqlstate: Text::new(error.sqlstate.as_deref().unwrap_or_default()),
     };
     write(|board| board.error = last);
+}
+
+/// With a new slot the old positions mean nothing any more; they may even lie before the source's.
+pub fn forget_positions() {
+    write(|board| {
+        board.source_lsn = 0;
+        board.received_lsn = 0;
+        board.applied_lsn = 0;
+        board.confirmed_lsn = 0;
+        board.pending_since = 0;
+    });
 }
 
 /// What the source says of our slot; None: there is none.

@@ -16,7 +16,7 @@ use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
-use super::{endpoint, guc, jobs, memory, origin, session, tending, transaction, wait};
+use super::{endpoint, gate, guc, jobs, memory, origin, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::stream_table::StreamTable;
@@ -83,12 +83,6 @@ pub fn follow(
             age: Duration::from_millis(guc::FLUSH_INTERVAL.get() as u64),
         },
     }));
-    following.network.ask(Request::Watch {
-        every: Duration::from_secs(guc::POLL_INTERVAL.get() as u64),
-        slot: settings.slot.clone(),
-        publication: settings.publication.clone(),
-        excluded: guc::excluded_columns(),
-    });
     following.run()
 }
 
@@ -174,6 +168,7 @@ impl<'a> Following<'a> {
                 Some(Event::Idle { position }) => self.idle(position),
                 Some(Event::Streaming) => {
                     board::set_state(State::Streaming, "");
+                    gate::contested(false);
                     session::report_activity("following the source");
                     self.publish();
                 }
@@ -227,6 +222,7 @@ impl<'a> Following<'a> {
             self.tell |= std::mem::replace(&mut self.tells, tells) != tells;
             self.tell |= reconcile::look(self)?;
             tending::tend(self)?;
+            gate::settle(&mut self.progress, &self.tables)?;
         }
         let since = self.last_note.elapsed();
         if since >= NOTE_EVERY || (self.counting.unwritten && since >= NOTE_SOON) {
@@ -273,6 +269,9 @@ impl<'a> Following<'a> {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
                 board::set_error(&error);
                 still_wanted(self.settings)?;
+                if let Some(why) = self.network.link().gauges.slot_given_up.get() {
+                    return Err(Error::gate(why.clone()).hint(error.message));
+                }
                 wait::wait(LOCKED_OUT);
             } else if error.verdict == Verdict::Retry || care == Care::EachTable {
                 return Err(error);

@@ -17,6 +17,7 @@ pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
     c"access_token, signup_token, oauth_access_token, password, new_password, totp_secret",
 ));
 
+pub static GIVE_UP_SLOT_AT: GucSetting<i32> = GucSetting::<i32>::new(-1);
 pub static COMPARE_ROWS: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 pub static COMPARE_SHARE: GucSetting<i32> = GucSetting::<i32>::new(25);
 pub static VERIFY_CONTINUOUSLY: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -94,6 +95,16 @@ pub fn init() {
         3_600,
         GucContext::Sighup,
         GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"odoo_mirror.give_up_slot_at",
+        c"WAL on the source at which the slot is dropped rather than keep more; -1: never.",
+        c"The mirror begins anew when it can, with a new slot, and compares all tables.",
+        &GIVE_UP_SLOT_AT,
+        -1,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MB,
     );
     GucRegistry::define_int_guc(
         c"odoo_mirror.compare_rows",
@@ -187,16 +198,28 @@ pub fn excluded_columns() -> Vec<String> {
     list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
+/// The most megabytes of WAL that the slot may keep on the source, if there is a limit.
+pub fn give_up_slot_at() -> Option<i64> {
+    Some(i64::from(GIVE_UP_SLOT_AT.get())).filter(|megabytes| *megabytes >= 0)
+}
+
 /// The settings that count from a life of the mirror to the next; changed by a reload, they begin a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
-    numbers: [i32; 6],
+    numbers: [i32; 7],
     texts: [Option<String>; 3],
 }
 
 pub fn tuning() -> Tuning {
-    let numbers =
-        [&BATCH_SIZE, &FLUSH_INTERVAL, &COPY_WORKERS, &COPY_RANGE_ROWS, &LOCK_TIMEOUT, &POLL_INTERVAL];
+    let numbers = [
+        &BATCH_SIZE,
+        &FLUSH_INTERVAL,
+        &COPY_WORKERS,
+        &COPY_RANGE_ROWS,
+        &LOCK_TIMEOUT,
+        &POLL_INTERVAL,
+        &GIVE_UP_SLOT_AT,
+    ];
     Tuning {
         numbers: numbers.map(|setting| setting.get()),
         texts: [text(&PASSFILE), text(&PASSWORD_ENV), text(&EXCLUDE)],

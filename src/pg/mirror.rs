@@ -1,21 +1,24 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
+use std::time::Duration;
+
 use super::board::{self, State};
 use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, endpoint, follow, guc, objects, origin, secret, session, table_making, transaction};
+use super::{copy, endpoint, follow, gate, guc, objects, origin, secret, session, table_making, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
-use crate::mirror::gate;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
 use crate::source::check;
 use crate::source::connect::Connector;
 use crate::source::inspect::{InspectRequest, Inspection};
 use crate::source::link::{Event, Request};
+use crate::source::prepare::SLOT_IN_USE;
+use crate::source::watch::WatchRequest;
 use crate::wire::Lsn;
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
@@ -28,25 +31,50 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     }
     let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
+    let lived = live(&mut network, settings);
+    if lived.is_err()
+        && let Some(why) = network.link().gauges.slot_given_up.get()
+    {
+        transaction::abort();
+        gate::given_up(why);
+    }
+    lived
+}
+
+fn live(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     let (progress, known) = transaction::transaction(|| Ok((progress::read()?, registry::tables()?)))?;
-    let inspection = inspect(&mut network, settings, &known, false)?;
+    let inspection = inspect(network, settings, &known, false).inspect_err(|error| {
+        if error.sqlstate.as_deref() == Some(SLOT_IN_USE) {
+            gate::contested(true);
+        }
+    })?;
     board::set_slot(inspection.slot.as_ref());
     board::write(|board| board.source_version = inspection.identity.server_version_num);
     // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
     let (progress, known) = match progress {
-        Some(progress) => (go_on(&inspection, settings, progress)?, known),
-        None => (begin(&mut network, &inspection, settings)?, Vec::new()),
+        Some(progress) => {
+            let progress = gate::go_on(network, &inspection, settings, &known, progress)?;
+            (progress, transaction::transaction(registry::tables)?)
+        }
+        None => (begin(network, &inspection, settings)?, Vec::new()),
     };
+    network.ask(Request::Watch(WatchRequest {
+        every: Duration::from_secs(guc::POLL_INTERVAL.get() as u64),
+        slot: settings.slot.clone(),
+        publication: settings.publication.clone(),
+        excluded: guc::excluded_columns(),
+        give_up_at: guc::give_up_slot_at(),
+    }));
     let filling = if progress.streaming { Filling::Online } else { Filling::Copy };
     transaction::transaction(|| adopt(&inspection, &known, filling))?;
     if !progress.streaming {
-        copy::first(&mut network, settings)?;
+        copy::first(network, settings)?;
         transaction::transaction(|| {
             registry::set_catching_up()?;
             progress::set_streaming()
         })?;
     }
-    follow::follow(&mut network, settings, &inspection, progress)
+    follow::follow(network, settings, &inspection, progress)
 }
 
 /// How to reach the source, with the password from wherever it is kept.
@@ -132,30 +160,9 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
 /// A first start: the slot is made before any snapshot is taken, so that nothing falls between.
 fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) -> Result<Progress, Error> {
     board::set_state(State::Preparing, "making the replication slot");
-    let pick = |event| match event {
-        Event::SlotCreated { start } => Ok(start),
-        Event::Waiting(why) => {
-            board::set_state(State::Preparing, &why);
-            Err(Event::Waiting(why))
-        }
-        other => Err(other),
-    };
-    let slot = settings.slot.clone();
-    let start = network.answer(Request::CreateSlot { slot }, pick, || still_wanted(settings))?;
-    let progress = Progress {
-        system_identifier: inspection.system_identifier.clone(),
-        source_database: inspection.identity.database.clone(),
-        timeline: inspection.timeline,
-        slot: settings.slot.clone(),
-        slot_start: start,
-        streaming: false,
-        applied: Lsn::ZERO,
-        transactions: 0,
-        batches: 0,
-        received_bytes: 0,
-        reconnects: 0,
-        timings: progress::Timings::default(),
-    };
+    let (slot, give_up_at) = (settings.slot.clone(), guc::give_up_slot_at());
+    let start = slot_made(network, settings, Request::CreateSlot { slot, anew: false, give_up_at })?;
+    let progress = Progress::at(inspection, settings, start)?;
     transaction::transaction(|| {
         // A position from an earlier slot would lie about this one.
         origin::drop();
@@ -165,56 +172,17 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
     Ok(progress)
 }
 
-/// A later start: only on what the mirror stands on.
-fn go_on(inspection: &Inspection, settings: &Settings, progress: Progress) -> Result<Progress, Error> {
-    if progress.slot != settings.slot {
-        return begin_anew(gate::Refusal::OtherSlot { was: progress.slot, is: settings.slot.clone() });
-    }
-    let applied =
-        transaction::transaction(|| Ok(origin::set_up()))?.max(progress.applied).max(progress.slot_start);
-    let found = gate::Found {
-        system_identifier: inspection.system_identifier.clone(),
-        database: inspection.identity.database.clone(),
-        flushed: inspection.flushed,
-        slot: inspection.slot.as_ref().map(|slot| gate::FoundSlot {
-            plugin: slot.plugin.clone().unwrap_or_default(),
-            database: slot.database.clone().unwrap_or_default(),
-            confirmed: slot.confirmed_flush,
-            lost: slot.lost(),
-        }),
-    };
-    let remembered = gate::Remembered {
-        system_identifier: progress.system_identifier.clone(),
-        database: progress.source_database.clone(),
-        applied,
-    };
-    match gate::check(&remembered, &found) {
-        Ok(()) => Ok(Progress { applied, ..progress }),
-        Err(refusal) => begin_anew(refusal),
-    }
-}
-
-/// The mirror can't go on from where it stands. If somebody asked for a resync of everything, it begins anew.
-fn begin_anew(refusal: gate::Refusal) -> Result<Progress, Error> {
-    let asked = transaction::transaction(|| {
-        let asked = super::sql::value(
-            "UPDATE odoo_mirror_internal.jobs SET state = 'done', started_at = now(), finished_at = now(), \
-                    result = '{\"action\": \"began anew with a new slot\"}' \
-             WHERE kind = 'resync' AND table_name = '*' AND state = 'waiting' RETURNING id",
-            &[],
-        )?;
-        if asked.is_some() {
-            origin::drop();
-            progress::end()?;
+/// Has the slot made, and returns where its stream begins.
+pub fn slot_made(network: &mut Network, settings: &Settings, request: Request) -> Result<Lsn, Error> {
+    let pick = |event| match event {
+        Event::SlotCreated { start } => Ok(start),
+        Event::Waiting(why) => {
+            board::set_state(State::Preparing, &why);
+            Err(Event::Waiting(why))
         }
-        Ok(asked)
-    })?;
-    match asked {
-        Some(_) => Err(Error::retry("beginning anew with a new slot")),
-        None => Err(Error::gate(refusal.to_string()).hint(
-            "Changes may be missing. The rows here stay readable as they are. SELECT odoo_mirror.resync() copies everything anew, with a new slot.",
-        )),
-    }
+        other => Err(other),
+    };
+    network.answer(request, pick, || still_wanted(settings))
 }
 
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.

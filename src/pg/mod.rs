@@ -8,6 +8,7 @@ mod copy_in;
 mod counting;
 mod endpoint;
 mod follow;
+mod gate;
 mod guc;
 mod indexes;
 mod jobs;
@@ -19,8 +20,8 @@ mod origin;
 mod owner;
 mod progress;
 mod reconcile;
+mod refusals;
 mod registry;
-
 mod secret;
 mod session;
 mod sql;

@@ -47,10 +47,19 @@ pub fn settings() -> Result<Option<Settings>, Error> {
 pub struct Progress {
     pub system_identifier: String,
     pub source_database: String,
-    pub timeline: i64,
+    pub source_database_oid: u32,
+    /// Where configure() said that the source is.
+    pub source_address: String,
+    pub timeline: u32,
     pub slot: String,
     pub slot_start: Lsn,
     pub streaming: bool,
+    /// Why the mirror must begin anew, in words; None: it may go on.
+    pub refused: Option<String>,
+    /// The mirror began anew, and not all tables are equal to the source's since.
+    pub stale: bool,
+    /// This very cluster and database made the slot; false in a clone.
+    pub made_here: bool,
     pub applied: Lsn,
     pub transactions: u64,
     pub batches: u64,
@@ -103,14 +112,15 @@ fn list(numbers: &[u64]) -> String {
 pub fn read() -> Result<Option<Progress>, Error> {
     let rows = sql::run(
         "SELECT system_identifier, source_database, timeline, slot, slot_start, streaming, applied_lsn, \
-                transactions, batches, received_bytes, reconnects, causes, durations, seconds \
+                transactions, batches, received_bytes, reconnects, causes, durations, seconds, \
+                source_database_oid, source_address, refused, stale, made_in = odoo_mirror_internal.this_destination() \
          FROM odoo_mirror_internal.progress",
         &[],
     )?;
     Ok(rows.into_iter().next().map(|row| Progress {
         system_identifier: text(&row, 0),
         source_database: text(&row, 1),
-        timeline: number(&row, 2),
+        timeline: number(&row, 2) as u32,
         slot: text(&row, 3),
         slot_start: lsn(&row, 4),
         streaming: text(&row, 5) == "t",
@@ -124,24 +134,60 @@ pub fn read() -> Result<Option<Progress>, Error> {
             durations: array(&row, 12),
             seconds: text(&row, 13).parse().unwrap_or(0.0),
         },
+        source_database_oid: number(&row, 14) as u32,
+        source_address: text(&row, 15),
+        refused: row[16].clone(),
+        stale: text(&row, 17) == "t",
+        made_here: text(&row, 18) == "t",
     }))
 }
 
 /// Notes a slot just made: from here on its stream and the copies' snapshots make up the mirror.
 pub fn begin(progress: &Progress) -> Result<(), Error> {
-    sql::run("DELETE FROM odoo_mirror_internal.progress", &[])?;
+    let yes_or_no = |value| if value { "true" } else { "false" };
+    // Counters are the mirror's, whatever slots it had.
     sql::run(
-        "INSERT INTO odoo_mirror_internal.progress (system_identifier, source_database, timeline, slot, slot_start) \
-         VALUES ($1, $2, $3::bigint, $4, $5::pg_lsn)",
+        "INSERT INTO odoo_mirror_internal.progress AS p (system_identifier, source_database, source_database_oid, \
+             source_address, timeline, slot, slot_start, streaming, stale, made_in) \
+         VALUES ($1, $2, $3::oid, $4, $5::bigint, $6, $7::pg_lsn, $8::boolean, $9::boolean, \
+                 odoo_mirror_internal.this_destination()) \
+         ON CONFLICT (only_row) DO UPDATE SET system_identifier = excluded.system_identifier, \
+             source_database = excluded.source_database, source_database_oid = excluded.source_database_oid, \
+             source_address = excluded.source_address, timeline = excluded.timeline, slot = excluded.slot, \
+             slot_start = excluded.slot_start, streaming = excluded.streaming, stale = excluded.stale, \
+             made_in = excluded.made_in, must_see = '{}', refused = NULL, applied_lsn = NULL, \
+             updated_at = pg_catalog.clock_timestamp()",
         &[
             Some(&progress.system_identifier),
             Some(&progress.source_database),
+            Some(&progress.source_database_oid.to_string()),
+            Some(&progress.source_address),
             Some(&progress.timeline.to_string()),
             Some(&progress.slot),
             Some(&progress.slot_start.to_string()),
+            Some(yes_or_no(progress.streaming)),
+            Some(yes_or_no(progress.stale)),
         ],
-    )?;
-    Ok(())
+    )
+    .map(drop)
+}
+
+/// The mirror must begin anew, and why: whatever happens until it has.
+pub fn set_refused(why: &str) -> Result<(), Error> {
+    sql::run("UPDATE odoo_mirror_internal.progress SET refused = $1", &[Some(why)]).map(drop)
+}
+
+/// The source is the same, on another timeline by now, or named otherwise.
+pub fn note_source(timeline: u32, address: &str) -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.progress SET timeline = $1::bigint, source_address = $2",
+        &[Some(&timeline.to_string()), Some(address)],
+    )
+    .map(drop)
+}
+
+pub fn set_equal() -> Result<(), Error> {
+    sql::run("UPDATE odoo_mirror_internal.progress SET stale = false", &[]).map(drop)
 }
 
 pub fn end() -> Result<(), Error> {

@@ -21,6 +21,16 @@ pub fn forget_tables() -> Result<(), Error> {
     .map(drop)
 }
 
+/// Says of all tables that are being compared or copied why that is.
+pub fn stale_because(reason: &str) -> Result<(), Error> {
+    sql::run("UPDATE odoo_mirror_internal.reconciles SET reason = $1", &[Some(reason)])?;
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET reason = $1 WHERE state IN ('reconciling', 'copying')",
+        &[Some(reason)],
+    )
+    .map(drop)
+}
+
 /// A mirrored table.
 #[derive(Debug, Clone)]
 pub struct Table {

@@ -79,6 +79,8 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     }
     if let Some(name) = &copying {
         board::set_state(State::Streaming, &format!("copying {name}"));
+        // What the source says of a piece meanwhile would be lost.
+        reconcile::interrupt(following);
         match copy::range(following.network, copy::Guard::Passed, Some(name))? {
             copy::Copied::Waits(why) => {
                 board::set_state(State::Streaming, &why);

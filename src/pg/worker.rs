@@ -155,15 +155,20 @@ fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
     let (state, base, most) = match error.verdict {
         Verdict::Retry => (State::Retrying, 0.2, 10.0),
         Verdict::RetrySlowly => (State::Failed, 2.0, 15.0),
-        Verdict::Gate | Verdict::Stop => (State::Failed, 5.0, 15.0),
+        // The next life's start finds what there is to it.
+        Verdict::Gate => (State::Failed, 0.2, 15.0),
+        Verdict::Stop => (State::Failed, 5.0, 15.0),
     };
     board::set_state(state, &error.message);
     pgrx::log!("odoo_mirror: {error}");
     session::report_activity(state.name());
     let seconds = (base * f64::powi(2.0, failures.clamp(1, 10) as i32 - 1)).min(most) * jitter();
     let until = Instant::now() + Duration::from_secs_f64(seconds);
+    let calls = board::read(|board| board.calls);
     while let Some(left) = until.checked_duration_since(Instant::now()) {
-        if settings.is_some_and(|settings| mirror::still_wanted(settings).is_err()) {
+        // Whatever was called, resync() say, may be what the error waited for.
+        let called = board::read(|board| board.calls) != calls;
+        if called || settings.is_some_and(|settings| mirror::still_wanted(settings).is_err()) {
             return;
         }
         endpoint::tend();

@@ -9,6 +9,7 @@ use super::{key_cuts, prepare};
 use crate::error::Error;
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::source_table::SourceTable;
+use crate::mirror::timeline::History;
 use crate::wire::Lsn;
 
 #[derive(Debug, Clone)]
@@ -27,7 +28,9 @@ pub struct InspectRequest {
 pub struct Inspection {
     pub identity: SourceIdentity,
     pub system_identifier: String,
-    pub timeline: i64,
+    pub timeline: u32,
+    /// How the source came to its timeline; not looked for while our stream runs.
+    pub history: History,
     pub checks: Vec<Check>,
     /// A check that stops the mirror: then nothing else was looked at.
     pub failure: Option<Error>,
@@ -54,7 +57,10 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
         prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
     // Our own stream holds it.
     checks.retain(|check| !(request.streaming && check.name == prepare::SLOT_IS_FREE));
-    if let Some(failure) = checks.iter().find_map(Check::stops_all) {
+    let of_check = |check: &Check| Some((check.name, check.stops_all()?));
+    if let Some((name, failure)) = checks.iter().find_map(of_check) {
+        let in_use = name == prepare::SLOT_IS_FREE;
+        let failure = if in_use { failure.sqlstate(prepare::SLOT_IN_USE) } else { failure };
         let slot = None;
         let (system_identifier, timeline) = (String::new(), 0);
         return Ok(Inspection {
@@ -62,6 +68,7 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
             identity,
             system_identifier,
             timeline,
+            history: History::default(),
             checks,
             tables: Vec::new(),
             slot,
@@ -88,15 +95,24 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
         .await?;
     let near = row.try_get::<_, String>(0)?.parse().unwrap_or(0);
     let flushed = row.try_get::<_, String>(1)?.parse().unwrap_or(Lsn::ZERO);
-    let system = connector.replication().await?.query("IDENTIFY_SYSTEM").await?;
+    let mut session = connector.replication().await?;
+    let system = session.query("IDENTIFY_SYSTEM").await?;
     let said =
         |index: usize| system.first().and_then(|row| row.get(index)).cloned().flatten().unwrap_or_default();
     let timeline = said(1).parse().unwrap_or(0);
+    let mut history = History::default();
+    if timeline > 1 && !request.streaming {
+        // A file that somebody removed proves nothing: then the history is unknown.
+        let rows = session.query(&format!("TIMELINE_HISTORY {timeline}")).await.unwrap_or_default();
+        let content = rows.first().and_then(|row| row.get(1)).cloned().flatten();
+        history = History::parse(&content.unwrap_or_default());
+    }
     Ok(Inspection {
         failure: None,
         identity,
         system_identifier: said(0),
         timeline,
+        history,
         checks,
         tables: found,
         slot,

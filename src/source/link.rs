@@ -6,8 +6,8 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -15,7 +15,7 @@ use super::chunk::ChunkRequest;
 use super::inspect::Inspection;
 use super::probe::{ProbeStep, Probed};
 use super::stream::{StreamCommand, StreamRequest};
-use super::watch::Watched;
+use super::watch::{WatchRequest, Watched};
 use crate::error::Error;
 use crate::mirror::batch::Batch;
 use crate::wire::Lsn;
@@ -25,10 +25,13 @@ use crate::wire::Lsn;
 pub enum Request {
     /// Look at the source: identity, checks, tables, slot. Answered by `Inspected`.
     Inspect(super::inspect::InspectRequest),
-    /// Answered by `SlotCreated`; `Waiting` before, while older transactions hold it up.
-    CreateSlot { slot: String },
+    /// Answered by `SlotCreated`; `Waiting` before, while older transactions hold it up. `anew`: not one that is there.
+    CreateSlot { slot: String, anew: bool, give_up_at: Option<i64> },
     /// Answered by `Done`.
     DropSlot { slot: String },
+    /// Drops a slot that this mirror has no use for any more, unless somebody has: reads it, or moved it past `applied`.
+    /// Answered by `Done`.
+    LeaveSlot { slot: String, applied: Lsn },
     /// The transactions that may be committed and not yet visible. Answered by `Writers`.
     Writers { tables: Vec<u32> },
     /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`.
@@ -42,8 +45,8 @@ pub enum Request {
     Command(StreamCommand),
     /// Compare pieces of tables, step by step. Answered by `Probed`.
     Probe(mpsc::UnboundedReceiver<ProbeStep>),
-    /// Look at the source now and then; `Watched` each time.
-    Watch { every: std::time::Duration, slot: String, publication: String, excluded: Vec<String> },
+    /// Look at the source now and then; `Watched` each time. The slot is given up when it keeps too much WAL.
+    Watch(WatchRequest),
 }
 
 /// What the network thread tells.
@@ -100,6 +103,8 @@ pub struct Gauges {
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
+    /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for any more.
+    pub slot_given_up: OnceLock<String>,
 }
 
 impl Gauges {

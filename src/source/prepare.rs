@@ -244,6 +244,9 @@ fn views_are_complete(publication: &str, lists: &Lists) -> Check {
     .stopping(Stops::Nothing)
 }
 
+/// The SQLSTATE of a life that ended since somebody else reads the slot: object_in_use.
+pub const SLOT_IN_USE: &str = "55006";
+
 /// The check that our own stream fails while it runs.
 pub const SLOT_IS_FREE: &str = "slot is free";
 
@@ -275,7 +278,7 @@ async fn slot_checks(client: &Client, identity: &SourceIdentity, name: &str) -> 
         Some(pid) => Check::failed(
             SLOT_IS_FREE,
             format!("slot {quoted} is being read by process {pid} of the source"),
-            format!("If it isn't this mirror's own, choose another slot name, or end it: SELECT pg_terminate_backend({pid});"),
+            format!("If that is another mirror's, or this one is a clone of it, give this one a slot of its own: configure(…, slot => 'another'). If nobody needs it: SELECT pg_terminate_backend({pid}); on the source."),
         )
         .passing_by_itself(),
     };

@@ -109,7 +109,9 @@ pub async fn serve(
             ProbeStep::Fetch(keys) => Ask::Fetch(keys),
             ProbeStep::Close => {
                 if let (Some(client), Some(done)) = (&session, open.take()) {
-                    let _ = client.batch_execute("ROLLBACK").await;
+                    // Reading may have pruned pages: only a commit sees to it that the WAL of that is flushed, without which
+                    // the stream wouldn't reach the next snapshot's position on an idle source.
+                    let _ = client.batch_execute("COMMIT").await;
                     sleep(done.rest()).await;
                 }
                 continue;

@@ -8,20 +8,33 @@ use super::connect::Connector;
 use super::link::{Event, Outbox};
 use super::slot;
 use crate::error::Error;
+use crate::mirror::gate::too_much;
 use crate::mirror::quote::quote_identifier;
 use crate::wire::Lsn;
 
 /// Makes the slot and returns where its stream begins.
 ///
 /// The server waits for every transaction that runs on it; so that nobody wonders, who holds it up is told.
-pub async fn create(connector: &Connector, name: &str, outbox: &Outbox) -> Result<Lsn, Error> {
+/// `anew`: one that is there already is no use; else it is taken over. `give_up_at`: the most megabytes of WAL that it may keep.
+pub async fn create(
+    connector: &Connector,
+    name: &str,
+    anew: bool,
+    give_up_at: Option<i64>,
+    outbox: &Outbox,
+) -> Result<Lsn, Error> {
     let client = connector.sql().await?;
     if let Some(found) = slot::slot(&client, name).await? {
-        if !found.lost() || found.plugin.as_deref() != Some("pgoutput") {
-            return adopt(name, &found);
+        let ours = found.plugin.as_deref() == Some("pgoutput") && found.active_pid.is_none();
+        if !ours {
+            return Err(in_use(name));
         }
-        // Ours (the checks saw to that) and of no use to anybody.
-        client.execute("SELECT pg_catalog.pg_drop_replication_slot($1::text::name)", &[&name]).await?;
+        match found.confirmed_flush {
+            // One that a start broken off left behind: it began before any copy will, which is all that counts.
+            Some(start) if !anew && !found.lost() => return Ok(start),
+            // Ours (the checks saw to that) and of no use to anybody.
+            _ => drop_slot(&client, name).await?,
+        }
     }
     let mut session = connector.replication().await?;
     let command =
@@ -34,6 +47,14 @@ pub async fn create(connector: &Connector, name: &str, outbox: &Outbox) -> Resul
         tokio::select! {
             made = &mut making => break made?,
             _ = look.tick() => {
+                // It keeps WAL from the first moment of its making on.
+                let kept = slot::slot(&client, name).await?.and_then(|slot| slot.retained);
+                if let Some(too_much) = too_much(kept, give_up_at) {
+                    // It waits for a lock and wouldn't notice that we are gone.
+                    client.execute("SELECT pg_catalog.pg_terminate_backend($1)", &[&pid]).await?;
+                    return Err(Error::retry_slowly(format!("{too_much}, while it was being made"))
+                        .hint("Making a slot waits for every transaction that is open on the source: end the oldest."));
+                }
                 // Only words: that this look fails must not end the waiting.
                 if let Ok(Ok(who)) = timeout(Duration::from_secs(5), holdups(&client, pid)).await
                     && !who.is_empty()
@@ -51,13 +72,14 @@ pub async fn create(connector: &Connector, name: &str, outbox: &Outbox) -> Resul
         .ok_or_else(|| Error::stop("the source made a slot and did not say where it begins"))
 }
 
-/// A slot of ours that a start broken off left behind: it began before any copy will, which is all that counts.
-fn adopt(name: &str, found: &slot::SlotState) -> Result<Lsn, Error> {
-    match found.confirmed_flush {
-        Some(start) if found.plugin.as_deref() == Some("pgoutput") && found.active_pid.is_none() => Ok(start),
-        _ => Err(Error::retry_slowly(format!("replication slot \"{name}\" is in use by something else"))
-            .hint("Give configure() another slot name, or drop that slot on the source.")),
-    }
+fn in_use(name: &str) -> Error {
+    Error::retry_slowly(format!("replication slot \"{name}\" is in use by something else"))
+        .hint("Give configure() another slot name, or drop that slot on the source.")
+}
+
+async fn drop_slot(client: &tokio_postgres::Client, name: &str) -> Result<(), Error> {
+    client.execute("SELECT pg_catalog.pg_drop_replication_slot($1::text::name)", &[&name]).await?;
+    Ok(())
 }
 
 /// Transactions older than the slot's making, the oldest first.
@@ -79,16 +101,29 @@ async fn holdups(client: &tokio_postgres::Client, pid: i32) -> Result<Vec<String
     Ok(rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect())
 }
 
-/// Drops the slot, if it is there; waits a little for our own stream to let go of it.
-pub async fn drop(connector: &Connector, name: &str) -> Result<(), Error> {
+/// Drops the slot, if it is there; waits a little for our own stream to let go of it. `ends_reader`: whoever reads it was
+/// our own stream, and may be too busy to notice that nobody listens any more.
+pub async fn drop(connector: &Connector, name: &str, ends_reader: bool) -> Result<(), Error> {
     let client = connector.sql().await?;
-    for _ in 0..50 {
+    for turn in 0..50 {
         let Some(found) = slot::slot(&client, name).await? else { return Ok(()) };
         if found.active_pid.is_none() {
-            client.execute("SELECT pg_catalog.pg_drop_replication_slot($1::text::name)", &[&name]).await?;
-            return Ok(());
+            return drop_slot(&client, name).await;
+        }
+        if ends_reader && turn == 10 {
+            client.execute("SELECT pg_catalog.pg_terminate_backend($1)", &[&found.active_pid]).await?;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Err(Error::retry(format!("replication slot \"{name}\" is still in use")))
+}
+
+/// Drops a slot that was ours, if nobody took it over meanwhile.
+pub async fn leave(connector: &Connector, name: &str, applied: Lsn) -> Result<(), Error> {
+    let client = connector.sql().await?;
+    let Some(found) = slot::slot(&client, name).await? else { return Ok(()) };
+    let untouched = found.active_pid.is_none()
+        && found.plugin.as_deref() == Some("pgoutput")
+        && found.confirmed_flush.is_some_and(|confirmed| confirmed <= applied);
+    if untouched { drop_slot(&client, name).await } else { Ok(()) }
 }

@@ -5,11 +5,13 @@
 use std::panic::AssertUnwindSafe;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::connect::Connector;
-use super::link::{Event, Outbox, Remote, Request};
+use super::link::{Event, Gauges, Outbox, Remote, Request};
 use super::{chunk, inspect, probe, slot_making, stream, watch, writers};
 use crate::error::Error;
+use crate::mirror::gate::Refusal;
 
 /// Serves requests until the main thread's end is dropped. Never panics: a panic is reported as an error.
 pub fn run(connector: Connector, remote: Remote) {
@@ -33,11 +35,15 @@ pub fn run(connector: Connector, remote: Remote) {
 async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
     let (commands, mut commanded) = mpsc::unbounded_channel();
     let (ended, mut failures) = mpsc::unbounded_channel::<Error>();
-    let mut streaming = None;
+    let mut streaming: Option<JoinHandle<()>> = None;
+    let (too_much, mut too_much_kept) = mpsc::unbounded_channel::<(String, Refusal)>();
     loop {
         let request = tokio::select! {
             request = remote.requests.recv() => request,
             Some(error) = failures.recv() => return Err(error),
+            Some((slot, why)) = too_much_kept.recv() => {
+                return Err(give_up(&connector, &slot, &why, streaming, &remote.gauges).await);
+            }
         };
         let Some(request) = request else { return Ok(()) };
         let outbox = remote.outbox.clone();
@@ -47,16 +53,26 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 let _ = commands.send(command);
             }
             Request::Stream(request) => {
-                let Some(commanded) = take(&mut commanded, &mut streaming) else {
+                if streaming.is_some() {
                     return Err(Error::stop("the stream was started twice"));
-                };
+                }
+                let (_, none) = mpsc::unbounded_channel();
+                let commanded = std::mem::replace(&mut commanded, none);
                 let hunger = remote.hunger.clone();
                 let gauges = remote.gauges.clone();
                 let ended = ended.clone();
-                tokio::spawn(async move {
+                streaming = Some(tokio::spawn(async move {
                     let mut stream = stream::Stream::new(request, commanded, outbox, hunger, gauges);
                     if let Err(error) = stream.run(&connector).await {
                         let _ = ended.send(error);
+                    }
+                }));
+            }
+            Request::Watch(request) => {
+                let too_much = too_much.clone();
+                tokio::spawn(async move {
+                    if let Some(why) = watch::watch(&connector, &request, &outbox).await {
+                        let _ = too_much.send((request.slot, why));
                     }
                 });
             }
@@ -72,26 +88,42 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
     }
 }
 
-/// Moves the receiver out, once.
-fn take<T>(
-    receiver: &mut mpsc::UnboundedReceiver<T>,
-    taken: &mut Option<()>,
-) -> Option<mpsc::UnboundedReceiver<T>> {
-    if taken.replace(()).is_some() {
-        return None;
+/// Drops the slot, our own stream first. The main thread may be stuck, in a statement say: Odoo's disk can't wait for it.
+async fn give_up(
+    connector: &Connector,
+    slot: &str,
+    why: &Refusal,
+    stream: Option<JoinHandle<()>>,
+    gauges: &Gauges,
+) -> Error {
+    let was_ours = stream.is_some();
+    if let Some(stream) = stream {
+        stream.abort();
+        let _ = stream.await;
     }
-    let (_, empty) = mpsc::unbounded_channel();
-    Some(std::mem::replace(receiver, empty))
+    match slot_making::drop(connector, slot, was_ours).await {
+        Ok(()) => {
+            let why = why.to_string();
+            let _ = gauges.slot_given_up.set(why.clone());
+            Error::gate(why)
+        }
+        // The next start finds it as it is now.
+        Err(error) => error,
+    }
 }
 
 async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Result<(), Error> {
     let event = match request {
         Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await?)),
-        Request::CreateSlot { slot } => {
-            Event::SlotCreated { start: slot_making::create(connector, &slot, outbox).await? }
-        }
+        Request::CreateSlot { slot, anew, give_up_at } => Event::SlotCreated {
+            start: slot_making::create(connector, &slot, anew, give_up_at, outbox).await?,
+        },
         Request::DropSlot { slot } => {
-            slot_making::drop(connector, &slot).await?;
+            slot_making::drop(connector, &slot, false).await?;
+            Event::Done
+        }
+        Request::LeaveSlot { slot, applied } => {
+            slot_making::leave(connector, &slot, applied).await?;
             Event::Done
         }
         Request::Writers { tables } => {
@@ -114,11 +146,8 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
         }
         Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
         Request::Probe(steps) => return probe::serve(connector, steps, outbox).await,
-        Request::Watch { every, slot, publication, excluded } => {
-            return watch::watch(connector, every, &slot, &publication, &excluded, outbox).await;
-        }
         // Handled by the caller.
-        Request::Stream(_) | Request::Command(_) => return Ok(()),
+        Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),
     };
     outbox.send(event).await;
     Ok(())

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::catalog;
 use super::connect::Connector;
 use super::link::{Event, Outbox};
 use super::slot::{self, SlotState};
 use crate::error::Error;
+use crate::mirror::gate::{Refusal, too_much};
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::SourceTable;
 use crate::wire::Lsn;
@@ -24,31 +25,35 @@ pub struct Watched {
     pub tables: Vec<SourceTable>,
 }
 
-/// Watches until the main thread is gone. A look that fails is not the mirror's failure: the next may succeed.
-pub async fn watch(
-    connector: &Connector,
-    every: Duration,
-    slot: &str,
-    publication: &str,
-    excluded: &[String],
-    outbox: &Outbox,
-) -> Result<(), Error> {
+#[derive(Debug)]
+pub struct WatchRequest {
+    pub every: Duration,
+    pub slot: String,
+    pub publication: String,
+    pub excluded: Vec<String>,
+    /// The most megabytes of WAL that the slot may keep; None: any amount.
+    pub give_up_at: Option<i64>,
+}
+
+/// Watches until the main thread is gone, or the slot keeps too much WAL: then why. A look that fails is not the mirror's
+/// failure: the next may succeed.
+pub async fn watch(connector: &Connector, request: &WatchRequest, outbox: &Outbox) -> Option<Refusal> {
     loop {
-        sleep(every).await;
-        if let Ok(watched) = look(connector, slot, publication, excluded).await
-            && !outbox.send(Event::Watched(Box::new(watched))).await
-        {
-            return Ok(());
+        sleep(request.every).await;
+        let Ok(watched) = look(connector, request).await else { continue };
+        let kept = watched.slot.as_ref().and_then(|slot| slot.retained);
+        if let Some(too_much) = too_much(kept, request.give_up_at) {
+            return Some(too_much);
+        }
+        // A main thread that is busy for long doesn't keep us from looking again.
+        match timeout(request.every, outbox.send(Event::Watched(Box::new(watched)))).await {
+            Ok(false) => return None,
+            Ok(true) | Err(_) => {}
         }
     }
 }
 
-async fn look(
-    connector: &Connector,
-    slot: &str,
-    publication: &str,
-    excluded: &[String],
-) -> Result<Watched, Error> {
+async fn look(connector: &Connector, request: &WatchRequest) -> Result<Watched, Error> {
     let client = connector.sql().await?;
     let row = client
         .query_one(
@@ -59,7 +64,7 @@ async fn look(
     Ok(Watched {
         position: row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO),
         snapshot: row.get::<_, String>(1).parse().ok(),
-        slot: slot::slot(&client, slot).await?,
-        tables: catalog::published_tables(&client, publication, excluded).await?,
+        slot: slot::slot(&client, &request.slot).await?,
+        tables: catalog::published_tables(&client, &request.publication, &request.excluded).await?,
     })
 }

@@ -224,6 +224,11 @@ pub(super) fn choose(following: &mut Following<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Gives up the piece at hand, if there is one: it is begun again after a rest.
+pub(super) fn interrupt(following: &mut Following<'_>) {
+    following.reconciling.give_up_piece(following.network);
+}
+
 /// Looks now and then whether another table is to be compared than the one at hand. True: the stream must be told.
 pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
     let note = transaction::transaction(notes::next)?;

@@ -26,6 +26,7 @@ pub struct ClusterBuilder {
     name: String,
     major: u32,
     fsync: bool,
+    anew: bool,
     conf: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -65,9 +66,16 @@ impl ClusterBuilder {
         self
     }
 
+    /// With a system identifier that no other cluster has.
+    pub fn initialised_anew(mut self) -> Self {
+        self.anew = true;
+        self
+    }
+
     #[track_caller]
     pub fn start(self) -> Cluster {
-        let directory = directory::create(&self.name, self.major);
+        let create = if self.anew { directory::create_anew } else { directory::create };
+        let directory = create(&self.name, self.major);
         let cluster = Cluster {
             name: self.name,
             major: self.major,
@@ -127,6 +135,7 @@ impl Cluster {
             name: "cluster".into(),
             major: installation::default_major(),
             fsync: false,
+            anew: false,
             conf: Vec::new(),
             environment: Vec::new(),
         }

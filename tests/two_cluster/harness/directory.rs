@@ -32,6 +32,13 @@ pub fn create(name: &str, major: u32) -> PathBuf {
     cluster
 }
 
+/// The same, with a system identifier of its own: clusters made from the template share one.
+pub fn create_anew(name: &str, major: u32) -> PathBuf {
+    let cluster = create_empty(name);
+    initialise(&cluster.join("data"), major);
+    cluster
+}
+
 /// A new cluster's directory, without `data`.
 pub fn create_empty(name: &str) -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -55,22 +62,26 @@ fn template(base: &Path, major: u32) -> PathBuf {
         // Made beside and renamed: other tests may be at it in this very moment, and one of them wins.
         let fresh = base.join(format!("new-{}-{:?}", std::process::id(), std::thread::current().id()));
         let _ = fs::remove_dir_all(&fresh);
-        run(command(bindir.join("initdb"))
-            .args([
-                "--no-sync",
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--locale=C.UTF-8",
-                "-D",
-            ])
-            .arg(&fresh));
+        initialise(&fresh, major);
         if fs::rename(&fresh, &template).is_err() {
             assert!(template.exists(), "{} can't be put in place", template.display());
             let _ = fs::remove_dir_all(&fresh);
         }
     }
     template
+}
+
+fn initialise(data: &Path, major: u32) {
+    run(command(bindir(major).join("initdb"))
+        .args([
+            "--no-sync",
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "-D",
+        ])
+        .arg(data));
 }
 
 pub fn remove(cluster: &Path) {
