@@ -46,9 +46,9 @@ pub async fn watch(connector: &Connector, request: &WatchRequest, outbox: &Outbo
             return Some(too_much);
         }
         // A main thread that is busy for long doesn't keep us from looking again.
-        match timeout(request.every, outbox.send(Event::Watched(Box::new(watched)))).await {
-            Ok(false) => return None,
-            Ok(true) | Err(_) => {}
+        let sent = timeout(request.every, outbox.send(Event::Watched(Box::new(watched)))).await;
+        if sent == Ok(false) {
+            return None;
         }
     }
 }
