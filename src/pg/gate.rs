@@ -190,7 +190,7 @@ fn begin_anew(
         batches: before.batches,
         received_bytes: before.received_bytes,
         reconnects: before.reconnects,
-        timings: before.timings.clone(),
+        timings: before.timings,
         ..Progress::at(inspection, settings, start)?
     };
     transaction::transaction(|| {
