@@ -3,7 +3,7 @@
 use super::eventually;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -40,7 +40,8 @@ struct State {
     finished: AtomicBool,
     delay_micros: AtomicU64,
     accepted: AtomicUsize,
-    open: AtomicUsize,
+    /// Of each open connection, its era.
+    open: Mutex<Vec<u64>>,
     forwarded: AtomicU64,
 }
 
@@ -64,8 +65,10 @@ impl Proxy {
     /// Ends every open connection, on both of its sides. New ones are welcome.
     pub fn cut(&self, how: Cut) {
         self.state.reset.store(how == Cut::Reset, SeqCst);
-        self.state.era.fetch_add(1, SeqCst);
-        eventually("the connections are cut", Duration::from_secs(10), || (self.open() == 0).then_some(()));
+        let era = self.state.era.fetch_add(1, SeqCst) + 1;
+        // Those who were cut may be back already.
+        let old = || self.state.open().iter().any(|of| *of < era);
+        eventually("the connections are cut", Duration::from_secs(10), || (!old()).then_some(()));
     }
 
     /// Silent death: nothing passes any more in either direction, and nobody is told. New connections are taken, and are
@@ -105,7 +108,7 @@ impl Proxy {
 
     /// How many there are now.
     pub fn open(&self) -> usize {
-        self.state.open.load(SeqCst)
+        self.state.open().len()
     }
 
     /// Bytes that have passed, both directions together.
@@ -146,6 +149,10 @@ impl State {
         }
     }
 
+    fn open(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.open.lock().expect("no thread panics while it holds this")
+    }
+
     /// Puts a client through to the server; hangs up on it when the server isn't there.
     fn join(self: &Arc<Self>, client: TcpStream) {
         let era = self.era.load(SeqCst);
@@ -157,7 +164,7 @@ impl State {
             stream.set_read_timeout(Some(TICK)).expect("a socket of ours");
             stream.set_write_timeout(Some(TICK)).expect("a socket of ours");
         }
-        self.open.fetch_add(1, SeqCst);
+        self.open().push(era);
         let connection = Arc::new(Connection { state: Arc::clone(self), era, client, server });
         for upstream in [true, false] {
             let connection = Arc::clone(&connection);
@@ -245,7 +252,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.state.open.fetch_sub(1, SeqCst);
+        let mut open = self.state.open();
+        if let Some(place) = open.iter().position(|era| *era == self.era) {
+            open.swap_remove(place);
+        }
     }
 }
 
