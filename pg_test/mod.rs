@@ -12,6 +12,7 @@ mod functions;
 mod metrics;
 mod privileges;
 mod progress;
+mod quarantine;
 mod settings;
 mod source;
 mod state;

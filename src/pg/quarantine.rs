@@ -19,6 +19,7 @@ use crate::mirror::fence::RowKey;
 use crate::mirror::kept::KeptColumn;
 use crate::mirror::shape::RowIdentity;
 use crate::mirror::stream_table::Layout;
+use crate::wire::Lsn;
 
 /// How the reasons begin of tables that fail since rows are refused: such a failure may pass.
 pub const REFUSED: &str = "the mirror's table refused a row";
@@ -50,8 +51,8 @@ fn refused(table: &Table) -> bool {
 pub enum Source {
     /// The stream brought it: each time counts.
     Stream,
-    /// Compared with the source: it counts when it is new.
-    Comparing,
+    /// Compared with the source, where the mirror stands at this commit: it counts when it is new.
+    Comparing(Lsn),
 }
 
 /// Which rows are set aside.
@@ -74,6 +75,11 @@ fn key(json: &str) -> RowKey {
 /// Notes what became of rows, in the transaction that made it so.
 pub fn note(table: &str, verdicts: &Verdicts, source: Source) -> Result<(), Error> {
     let mut new = 0_u64;
+    let at = match source {
+        // Known at the end of the transaction.
+        Source::Stream => None,
+        Source::Comparing(at) => Some(at.to_string()),
+    };
     let last: HashMap<&RowKey, _> = verdicts.iter().map(|(key, refusal)| (key, refusal)).collect();
     for (key, refusal) in last {
         let key = serde_json::to_string(key).map_err(|_| Error::stop("a key can't be noted"))?;
@@ -90,21 +96,30 @@ pub fn note(table: &str, verdicts: &Verdicts, source: Source) -> Result<(), Erro
             None => (None, None),
         };
         let inserted = sql::value(
-            "INSERT INTO odoo_mirror_internal.quarantine AS q (table_name, key, operation, kept, error, sqlstate, attempts, retry_at) \
+            "INSERT INTO odoo_mirror_internal.quarantine AS q (table_name, key, operation, kept, error, sqlstate, attempts, retry_at, lsn) \
              VALUES ($1, ARRAY(SELECT pg_catalog.jsonb_array_elements_text($2::jsonb)), $3, $4::jsonb, \
                      coalesce($5, 'known in part, to be fetched from the source'), $6, \
                      CASE WHEN $5 IS NULL THEN 0 ELSE 1 END, \
-                     pg_catalog.clock_timestamp() + CASE WHEN $5 IS NULL THEN interval '0' ELSE interval '30 s' END) \
+                     pg_catalog.clock_timestamp() + CASE WHEN $5 IS NULL THEN interval '0' ELSE interval '30 s' END, $7::pg_lsn) \
              ON CONFLICT (table_name, key) DO UPDATE SET operation = excluded.operation, \
                  kept = CASE WHEN $5 IS NULL THEN coalesce(q.kept, '{}') || excluded.kept ELSE excluded.kept END, \
                  error = coalesce($5, q.error), sqlstate = coalesce($6, q.sqlstate), attempts = q.attempts + excluded.attempts, \
-                 failed_at = pg_catalog.clock_timestamp(), lsn = NULL, committed_at = NULL, \
+                 failed_at = pg_catalog.clock_timestamp(), lsn = excluded.lsn, committed_at = NULL, \
                  retry_at = CASE WHEN $5 IS NULL THEN least(q.retry_at, pg_catalog.clock_timestamp() + interval '1 s') \
                      ELSE pg_catalog.clock_timestamp() + least(interval '1 h', interval '30 s' * power(2, least(q.attempts, 10))) END \
              RETURNING xmax = '0'::xid",
-            &[Some(table), Some(&key), Some(refusal.operation), refusal.row.as_deref(), message, sqlstate],
+            &[
+                Some(table),
+                Some(&key),
+                Some(refusal.operation),
+                refusal.row.as_deref(),
+                message,
+                sqlstate,
+                at.as_deref(),
+            ],
         )?;
-        let counts = source == Source::Stream || inserted.as_deref() == Some("t");
+        let refused_again = source == Source::Stream && refusal.error.is_some();
+        let counts = refused_again || inserted.as_deref() == Some("t");
         new += u64::from(counts);
     }
     if new > 0 {
@@ -162,16 +177,16 @@ pub(super) struct Tending {
 /// Has rows tried again whose time has come, and those whose cause seems to be gone.
 pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     let held_now = transaction::transaction(held)?;
-    forgotten(following, &held_now)?;
     if !held_now.is_empty() || !following.applier.held().is_empty() {
         following.applier.hold(held_now);
     }
     let mut mended = false;
     if following.quarantine.probed.is_none_or(|probed| probed.elapsed() >= PROBE_EVERY) {
         following.quarantine.probed = Some(Instant::now());
-        for table in
-            following.tables.iter().filter(|table| following.applier.held().contains_key(&table.name))
-        {
+        let held = following.applier.held();
+        let probed =
+            |table: &&Table| held.contains_key(&table.name) && (table.state == "ready" || refused(table));
+        for table in following.tables.iter().filter(probed) {
             if passes(table)? {
                 mended |= refused(table);
                 transaction::transaction(|| cause_is_gone(table))?;
@@ -197,22 +212,6 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     let streamed: HashSet<&str> = streamed.map(|table| table.name.as_str()).collect();
     if following.applier.held().keys().any(|table| streamed.contains(table.as_str())) {
         transaction::transaction(|| ask_for_due(&streamed))?;
-    }
-    Ok(())
-}
-
-/// What somebody discarded is no longer proven equal.
-fn forgotten(following: &Following<'_>, now: &Held) -> Result<(), Error> {
-    for (table, keys) in following.applier.held() {
-        let kept = now.get(table);
-        if keys.iter().any(|key| kept.is_none_or(|kept| !kept.contains(key))) {
-            transaction::transaction(|| {
-                sql::run(
-                    "UPDATE odoo_mirror_internal.tables SET verified_lsn = NULL, verified_at = NULL WHERE name = $1",
-                    &[Some(table)],
-                )
-            })?;
-        }
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::mirror::stream_table::Layout;
 use crate::source::link::{Prober, Request};
 use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
 use crate::source::stream::StreamCommand;
+use crate::wire::Lsn;
 
 /// After a piece that couldn't be read or proved nothing.
 const REST: Duration = Duration::from_secs(1);
@@ -110,7 +111,7 @@ impl Comparing {
     }
 
     /// Brings rows and keys of the source here, by the applier's own means; those that are refused are set aside.
-    fn write(&mut self, done: &Done) -> Result<(), Error> {
+    fn write(&mut self, done: &Done, at: Lsn) -> Result<(), Error> {
         self.verdicts.clear();
         if done.rows.is_empty() && done.gone.is_empty() {
             return Ok(());
@@ -126,18 +127,18 @@ impl Comparing {
         self.verdicts = applied.verdicts;
         match applied.refused {
             Some(refused) => Err(refused),
-            None => quarantine::note(&self.note.table, &self.verdicts, quarantine::Source::Comparing),
+            None => quarantine::note(&self.note.table, &self.verdicts, quarantine::Source::Comparing(at)),
         }
     }
 
     /// Of keys that were compared, those that are equal now are set aside no longer.
-    fn release(&self, chunk: &Chunk, done: &Done) -> Result<(), Error> {
+    fn release(&self, chunk: &Chunk, done: &Done, at: Lsn) -> Result<(), Error> {
         let Piece::Keys(keys) = &chunk.piece else { return Ok(()) };
         let refused =
             |key: &RowKey| self.verdicts.iter().any(|(other, refusal)| other == key && refusal.is_some());
         let equal = keys.iter().filter(|key| !done.outcome.again.contains(key) && !refused(key));
         let equal: Verdicts = equal.map(|key| (key.clone(), None)).collect();
-        quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing)
+        quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing(at))
     }
 
     /// How many rows a piece has.
@@ -391,6 +392,7 @@ fn go_on(following: &mut Following<'_>, chunk: Chunk, next: Next) -> Result<(), 
 
 /// Writes what a piece asks for, and notes that it is done, in one commit.
 fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Result<(), Error> {
+    let at = following.applied;
     let reconciling = &mut following.reconciling;
     reconciling.ask(following.network, ProbeStep::Close);
     let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
@@ -404,10 +406,10 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             }
         };
         if noted {
-            comparing.write(done)?;
+            comparing.write(done, at)?;
             notes::refused(&comparing.note, &comparing.verdicts)?;
             if comparing.note.writes {
-                comparing.release(chunk, done)?;
+                comparing.release(chunk, done, at)?;
             }
         }
         Ok(noted)
@@ -446,7 +448,7 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
                 notes::failed(&name, &error)?;
                 let reason = quarantine::reason(&error);
                 registry::fail(&name, &reason, error.hint.as_deref().unwrap_or(&hint))?;
-                quarantine::note(&name, &verdicts, quarantine::Source::Comparing)
+                quarantine::note(&name, &verdicts, quarantine::Source::Comparing(at))
             })?;
             reload(following)
         }
