@@ -14,6 +14,7 @@ mod metrics;
 mod mirrored;
 mod privileges;
 mod progress;
+mod quarantine;
 mod reading;
 mod settings;
 mod source;

@@ -99,6 +99,16 @@ BEGIN
     IF NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.state = 'failed') THEN
         RETURN QUERY SELECT 'tables', true, (SELECT count(*) || ' tables, none failed' FROM odoo_mirror_internal.tables), NULL;
     END IF;
+    SELECT pg_catalog.string_agg(pg_catalog.format('%s of %s (%s)', q.n, q.table_name, q.error), ', ') INTO list
+    FROM (SELECT f.table_name, count(*) AS n, min(f.error) AS error FROM odoo_mirror_internal.quarantine f GROUP BY 1 ORDER BY 1) q;
+    RETURN QUERY SELECT 'refused rows', list IS NULL, coalesce('set aside: ' || list, 'no row is set aside'),
+        CASE WHEN list IS NOT NULL THEN 'SELECT * FROM odoo_mirror.failures(); after mending what refuses them: SELECT odoo_mirror.retry_failures();' END;
+    SELECT sum(coalesce(v.unbalanced, t.unbalanced)) INTO counted
+    FROM odoo_mirror_internal.tables t LEFT JOIN odoo_mirror_internal.live_tables() v ON v.table_name = t.name;
+    RETURN QUERY SELECT 'conservation', coalesce(counted, 0) = 0,
+        CASE WHEN coalesce(counted, 0) = 0 THEN 'each change received is accounted for'
+             ELSE counted || ' batches with changes that are unaccounted for' END,
+        CASE WHEN counted > 0 THEN 'SELECT odoo_mirror.verify(); and report it: this is a mistake of odoo_mirror''s own' END;
     SELECT pg_catalog.string_agg(w, ', ') INTO list
     FROM unnest(ARRAY['hr_employee', 'project_project', 'project_task_type', 'project_task_user_rel']) w
     WHERE EXISTS (SELECT FROM odoo_mirror_internal.tables) AND NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.name = w);

@@ -10,19 +10,21 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
                coalesce(v.split, t.split) AS split, coalesce(v.applied, t.applied) AS applied,
                coalesce(v.folded, t.folded) AS folded, coalesce(v.skipped, t.skipped) AS skipped,
                coalesce(v.filtered, t.filtered) AS filtered, coalesce(v.missing, t.missing) AS missing,
+               coalesce(v.quarantined, t.quarantined) AS quarantined, coalesce(v.unbalanced, t.unbalanced) AS unbalanced,
+               (SELECT count(*) FROM odoo_mirror_internal.quarantine q WHERE q.table_name = t.name) AS set_aside,
                t.failed_rows, t.state, t.verified_at
         FROM odoo_mirror_internal.tables t
         LEFT JOIN odoo_mirror_internal.live_tables() v ON v.table_name = t.name
     ),
     state_names AS (
-        SELECT unnest(ARRAY['streaming', 'copying', 'preparing', 'connecting', 'retrying', 'failed', 'stopped', 'unconfigured',
+        SELECT unnest(ARRAY['streaming', 'degraded', 'copying', 'preparing', 'connecting', 'retrying', 'failed', 'stopped', 'unconfigured',
                             'standby', 'waiting for start()', 'no extension', 'restart needed', 'no worker', 'not preloaded', 'other database']) AS state
     )
     SELECT 'etl_up', 'gauge', '1 while the mirror streams', '{}'::jsonb,
            CASE WHEN l ->> 'state' IN ('streaming', 'degraded') THEN 1 ELSE 0 END FROM live
     UNION ALL
     SELECT 'etl_state', 'gauge', '1 for the state that the mirror is in', pg_catalog.jsonb_build_object('state', s.state),
-           CASE WHEN l ->> 'state' = s.state THEN 1 ELSE 0 END FROM live CROSS JOIN state_names s
+           CASE WHEN odoo_mirror_internal.state(l) = s.state THEN 1 ELSE 0 END FROM live CROSS JOIN state_names s
     UNION ALL
     SELECT g.name, 'gauge', g.help, '{}', g.value
     FROM live CROSS JOIN LATERAL (VALUES
@@ -48,11 +50,17 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     SELECT 'etl_records_failed_total', 'counter', 'Rows that the destination refused',
            pg_catalog.jsonb_build_object('table', p.name), p.failed_rows FROM per_table p
     UNION ALL
+    SELECT 'etl_quarantined_rows', 'gauge', 'Rows that are set aside: failures() names them',
+           pg_catalog.jsonb_build_object('table', p.name), p.set_aside FROM per_table p
+    UNION ALL
+    SELECT 'etl_conservation_violations_total', 'counter', 'Batches in which changes were unaccounted for: a mistake of the mirror''s own',
+           pg_catalog.jsonb_build_object('table', p.name), p.unbalanced FROM per_table p
+    UNION ALL
     SELECT 'etl_changes_total', 'counter', 'Where received changes went: received + split = the sum of the others',
            pg_catalog.jsonb_build_object('table', p.name, 'term', o.term), o.n
     FROM per_table p CROSS JOIN LATERAL (VALUES ('received', p.inserts + p.updates + p.deletes + p.truncates),
         ('split', p.split), ('applied', p.applied), ('folded', p.folded), ('skipped', p.skipped),
-        ('filtered', p.filtered), ('missing', p.missing)) o (term, n)
+        ('filtered', p.filtered), ('missing', p.missing), ('quarantined', p.quarantined)) o (term, n)
     UNION ALL
     SELECT 'etl_table_ready', 'gauge', '1 when the table shows the source as of the applied commit',
            pg_catalog.jsonb_build_object('table', p.name), CASE p.state WHEN 'ready' THEN 1 ELSE 0 END FROM per_table p

@@ -99,6 +99,21 @@ pub fn is_too_big(sqlstate: &str, message: &str) -> bool {
     }
 }
 
+/// The message without the value that a type's input function quotes in it.
+pub fn discreet(sqlstate: &str, message: &str) -> String {
+    const QUOTE_A_VALUE: [&str; 6] = ["22P02", "22P03", "22003", "22007", "22008", "22021"];
+    if !QUOTE_A_VALUE.contains(&sqlstate) {
+        return message.to_owned();
+    }
+    // From the first quote to the last: a value may hold quotes of its own.
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
 fn slot_was_lost(message: &str) -> bool {
     message.contains("can no longer") || message.contains("has been invalidated")
 }

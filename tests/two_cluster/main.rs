@@ -19,6 +19,7 @@ mod mirror_ddl;
 mod monitoring;
 mod old_stack;
 mod preparing;
+mod quarantining;
 mod reading;
 mod secrets;
 mod smoke;
