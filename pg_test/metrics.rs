@@ -9,8 +9,8 @@ mod tests {
     fn mirrored_table() {
         Spi::run(
             "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state,
-                 inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, quarantined, failed_rows)
-             VALUES ('a', 1, 'public', 'a', '{}', '{}', 'ready', 10, 20, 5, 1, 2, 15, 8, 9, 4, 1, 1, 3)",
+                 inserts, updates, deletes, truncates, inserted_bytes, updated_bytes, deleted_bytes, split, applied, folded, skipped, filtered, missing, quarantined, failed_rows)
+             VALUES ('a', 1, 'public', 'a', '{}', '{}', 'ready', 10, 20, 5, 1, 1000, 2000, 50, 2, 15, 8, 9, 4, 1, 1, 3)",
         )
         .expect("such a table can be noted");
     }
@@ -49,6 +49,11 @@ mod tests {
              WHERE name = 'etl_records_processed_total' AND labels ->> 'table' = 'a' ORDER BY 1",
         );
         assert_eq!(processed, ["delete 5", "insert 10", "truncate 1", "update 20"]);
+        let bytes = column(
+            "SELECT labels ->> 'operation' || ' ' || value FROM odoo_mirror.metrics()
+             WHERE name = 'etl_bytes_processed_total' AND labels ->> 'table' = 'a' ORDER BY 1",
+        );
+        assert_eq!(bytes, ["delete 50", "insert 1000", "update 2000"]);
         assert_eq!(
             value("SELECT value FROM odoo_mirror.metrics() WHERE name = 'etl_records_failed_total'"),
             "3"
@@ -71,6 +76,22 @@ mod tests {
              FROM odoo_mirror.metrics() WHERE name = 'etl_changes_total'",
         );
         assert_eq!(balance, "0");
+    }
+
+    #[pg_test]
+    fn all_that_an_operator_needs_is_there() {
+        mirrored_table();
+        let missing = column(
+            "SELECT n FROM unnest(ARRAY['etl_up', 'etl_state', 'etl_table_ready', 'etl_records_processed_total', 'etl_bytes_processed_total',
+                 'etl_records_failed_total', 'etl_changes_total', 'etl_transactions_total', 'etl_batches_total', 'etl_received_bytes_total',
+                 'etl_reconnects_total', 'etl_copied_rows', 'etl_copied_bytes', 'etl_copied_ratio', 'etl_memory_told_total', 'etl_memory_failed_total']) n
+             WHERE n NOT IN (SELECT name FROM odoo_mirror.metrics())",
+        );
+        assert_eq!(missing, nothing());
+        let causes = column(
+            "SELECT labels ->> 'cause' FROM odoo_mirror.metrics() WHERE name = 'etl_reconnects_total' ORDER BY 1",
+        );
+        assert_eq!(causes, ["configuration", "gate", "start", "stream", "transient"]);
     }
 
     #[pg_test]

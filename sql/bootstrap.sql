@@ -110,6 +110,10 @@ CREATE TABLE odoo_mirror_internal.tables (
     updates         bigint NOT NULL DEFAULT 0,
     deletes         bigint NOT NULL DEFAULT 0,
     truncates       bigint NOT NULL DEFAULT 0,
+    -- Of the messages that the first three came in.
+    inserted_bytes  bigint NOT NULL DEFAULT 0,
+    updated_bytes   bigint NOT NULL DEFAULT 0,
+    deleted_bytes   bigint NOT NULL DEFAULT 0,
     split           bigint NOT NULL DEFAULT 0,
     applied         bigint NOT NULL DEFAULT 0,
     folded          bigint NOT NULL DEFAULT 0,

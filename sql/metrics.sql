@@ -7,6 +7,8 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     per_table AS (
         SELECT t.name, coalesce(v.inserts, t.inserts) AS inserts, coalesce(v.updates, t.updates) AS updates,
                coalesce(v.deletes, t.deletes) AS deletes, coalesce(v.truncates, t.truncates) AS truncates,
+               coalesce(v.inserted_bytes, t.inserted_bytes) AS inserted_bytes, coalesce(v.updated_bytes, t.updated_bytes) AS updated_bytes,
+               coalesce(v.deleted_bytes, t.deleted_bytes) AS deleted_bytes,
                coalesce(v.split, t.split) AS split, coalesce(v.applied, t.applied) AS applied,
                coalesce(v.folded, t.folded) AS folded, coalesce(v.skipped, t.skipped) AS skipped,
                coalesce(v.filtered, t.filtered) AS filtered, coalesce(v.missing, t.missing) AS missing,
@@ -46,6 +48,10 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
            pg_catalog.jsonb_build_object('table', p.name, 'operation', o.operation), o.n
     FROM per_table p CROSS JOIN LATERAL (VALUES ('insert', p.inserts), ('update', p.updates),
         ('delete', p.deletes), ('truncate', p.truncates)) o (operation, n)
+    UNION ALL
+    SELECT 'etl_bytes_processed_total', 'counter', 'Bytes of the row changes received from the source and dealt with',
+           pg_catalog.jsonb_build_object('table', p.name, 'operation', o.operation), o.n
+    FROM per_table p CROSS JOIN LATERAL (VALUES ('insert', p.inserted_bytes), ('update', p.updated_bytes), ('delete', p.deleted_bytes)) o (operation, n)
     UNION ALL
     SELECT 'etl_records_failed_total', 'counter', 'Rows that the destination refused',
            pg_catalog.jsonb_build_object('table', p.name), p.failed_rows FROM per_table p

@@ -56,6 +56,8 @@ pub struct Assembler {
     old_key: Key,
     new_key: Key,
     filled: Vec<u8>,
+    /// Bytes of the message at hand.
+    message_bytes: u64,
     /// The open transaction inserted into a table of which somebody is told.
     tells: bool,
     /// Such a transaction is the batch's last.
@@ -77,6 +79,7 @@ impl Assembler {
             old_key: Key::default(),
             new_key: Key::default(),
             filled: Vec::new(),
+            message_bytes: 0,
             tells: false,
             cut: false,
         }
@@ -148,9 +151,10 @@ impl Assembler {
         batch
     }
 
-    /// Counts the bytes that messages came in.
+    /// Counts the bytes that the message to be fed next came in.
     pub fn count_bytes(&mut self, bytes: usize) {
-        self.batch.received_bytes += bytes as u64;
+        self.message_bytes = bytes as u64;
+        self.batch.received_bytes += self.message_bytes;
     }
 
     pub fn feed(&mut self, message: Message<'_>) -> Result<Fed, StreamError> {
@@ -286,6 +290,7 @@ impl Assembler {
         let Some((part, xid)) = self.part(oid, "an insert")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.inserts += 1;
+        open.batch.tally.inserted_bytes += self.message_bytes;
         self.tells |= open.batch.table.told;
         self.new_key.read(&open.batch.layout, new)?;
         open.record(&mut self.batch.arena, &self.new_key, xid, Touch::Whole);
@@ -299,6 +304,7 @@ impl Assembler {
         let Some((part, xid)) = self.part(oid, "a delete")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.deletes += 1;
+        open.batch.tally.deleted_bytes += self.message_bytes;
         let (Old::Key(row) | Old::Row(row)) = old;
         self.old_key.read(&open.batch.layout, row)?;
         open.record(&mut self.batch.arena, &self.old_key, xid, Touch::Whole);
@@ -317,6 +323,7 @@ impl Assembler {
         let open = &mut self.open[part];
         let arena = &mut self.batch.arena;
         open.batch.tally.updates += 1;
+        open.batch.tally.updated_bytes += self.message_bytes;
         // A whole old row holds all that the new one leaves out; an old key, a key too long to be sent twice.
         self.filled.clear();
         let new = match old {

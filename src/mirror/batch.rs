@@ -220,6 +220,10 @@ pub struct Tally {
     pub updates: u64,
     pub deletes: u64,
     pub truncates: u64,
+    /// Bytes of the messages that the three came in.
+    pub inserted_bytes: u64,
+    pub updated_bytes: u64,
+    pub deleted_bytes: u64,
     /// Changes of a key that became a delete and an insert.
     pub split: u64,
     /// Became one with an earlier change to their key.

@@ -41,6 +41,9 @@ mod odoo_mirror_internal {
             name!(missing, i64),
             name!(quarantined, i64),
             name!(unbalanced, i64),
+            name!(inserted_bytes, i64),
+            name!(updated_bytes, i64),
+            name!(deleted_bytes, i64),
             name!(last_change, Option<TimestampWithTimeZone>),
         ),
     > {
@@ -65,6 +68,9 @@ mod odoo_mirror_internal {
                 counts.missing as i64,
                 counts.quarantined as i64,
                 counts.unbalanced as i64,
+                counts.inserted_bytes as i64,
+                counts.updated_bytes as i64,
+                counts.deleted_bytes as i64,
                 (table.last_change != 0)
                     .then(|| TimestampWithTimeZone::try_from(table.last_change).ok())
                     .flatten(),

@@ -129,6 +129,9 @@ pub struct Counts {
     pub updates: u64,
     pub deletes: u64,
     pub truncates: u64,
+    pub inserted_bytes: u64,
+    pub updated_bytes: u64,
+    pub deleted_bytes: u64,
     pub split: u64,
     pub applied: u64,
     pub folded: u64,
@@ -146,6 +149,9 @@ impl Counts {
         self.updates += other.updates;
         self.deletes += other.deletes;
         self.truncates += other.truncates;
+        self.inserted_bytes += other.inserted_bytes;
+        self.updated_bytes += other.updated_bytes;
+        self.deleted_bytes += other.deleted_bytes;
         self.split += other.split;
         self.applied += other.applied;
         self.folded += other.folded;

@@ -270,7 +270,7 @@ pub fn set_ready(name: &str) -> Result<(), Error> {
 pub fn counts() -> Result<Vec<(String, Counts)>, Error> {
     let rows = sql::run(
         "SELECT name, inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, \
-                quarantined, unbalanced \
+                quarantined, unbalanced, inserted_bytes, updated_bytes, deleted_bytes \
          FROM odoo_mirror_internal.tables",
         &[],
     )?;
@@ -291,6 +291,9 @@ pub fn counts() -> Result<Vec<(String, Counts)>, Error> {
                 missing: count(10),
                 quarantined: count(11),
                 unbalanced: count(12),
+                inserted_bytes: count(13),
+                updated_bytes: count(14),
+                deleted_bytes: count(15),
             };
             (text(row, 0), counts)
         })
@@ -311,6 +314,9 @@ pub fn note_counts(name: &str, counts: &Counts, last_change: i64) -> Result<(), 
         counts.missing,
         counts.quarantined,
         counts.unbalanced,
+        counts.inserted_bytes,
+        counts.updated_bytes,
+        counts.deleted_bytes,
     ];
     let mut texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
     texts.push(last_change.to_string());
@@ -321,8 +327,9 @@ pub fn note_counts(name: &str, counts: &Counts, last_change: i64) -> Result<(), 
                 truncates = $5::bigint, split = $6::bigint, applied = $7::bigint, folded = $8::bigint, \
                 skipped = $9::bigint, filtered = $10::bigint, missing = $11::bigint, \
                 quarantined = $12::bigint, unbalanced = $13::bigint, \
-                last_change = CASE WHEN $14::bigint = 0 THEN last_change \
-                    ELSE timestamptz '2000-01-01 00:00:00+00' + $14::bigint * interval '1 microsecond' END \
+                inserted_bytes = $14::bigint, updated_bytes = $15::bigint, deleted_bytes = $16::bigint, \
+                last_change = CASE WHEN $17::bigint = 0 THEN last_change \
+                    ELSE timestamptz '2000-01-01 00:00:00+00' + $17::bigint * interval '1 microsecond' END \
          WHERE name = $1",
         &parameters,
     )

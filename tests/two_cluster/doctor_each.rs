@@ -5,7 +5,7 @@ use crate::harness::{Cluster, Pair, eventually};
 use std::net::TcpListener;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 #[track_caller]
 fn is_well(pair: &Pair, name: &str) {

@@ -54,6 +54,21 @@ fn the_endpoint_answers_scrapes_with_the_same_metrics_as_sql_also_while_the_mirr
     });
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("text/plain; version=0.0.4"), "{text}");
     assert_eq!(sample(&text, "etl_up"), Some(1.0));
+    // A hundred rows of three small columns, in a message each.
+    let bytes = sample(&text, "etl_bytes_processed_total{operation=\"insert\",table=\"account\"}");
+    assert!(bytes.is_some_and(|bytes| (2000.0..10_000.0).contains(&bytes)), "{bytes:?}");
+    for name in
+        ["etl_last_success_timestamp_seconds", "etl_received_lsn", "etl_applied_lsn", "etl_source_lsn"]
+    {
+        assert!(sample(&text, name) > Some(0.0), "{name}");
+    }
+    // The slot is looked at from time to time only.
+    let text = eventually("what the slot keeps", LIMIT, || {
+        let text = get(port, "/metrics").ok()?;
+        let reserved = sample(&text, "etl_slot_wal_status{status=\"reserved\"}") == Some(1.0);
+        (reserved && sample(&text, "etl_slot_retained_bytes").is_some()).then_some(text)
+    });
+    assert_eq!(sample(&text, "etl_reconnects_total{cause=\"start\"}"), Some(1.0));
     assert_eq!(sample(&text, "etl_state{state=\"streaming\"}"), Some(1.0));
     assert_eq!(sample(&text, "etl_lag_seconds"), Some(0.0));
     assert!(sample(&text, "etl_batch_duration_seconds_count") >= Some(1.0), "{text}");
