@@ -189,6 +189,9 @@ BEGIN
         RAISE EXCEPTION 'table "%" is not mirrored', table_name
             USING ERRCODE = 'undefined_table', HINT = 'SELECT table_name FROM odoo_mirror.tables() lists those that are.';
     END IF;
+    -- What kept an index from being built may be gone.
+    UPDATE odoo_mirror_internal.indexes i SET problem = NULL
+    WHERE i.problem IS NOT NULL AND i.table_name = coalesce(resync.table_name, i.table_name);
     INSERT INTO odoo_mirror_internal.jobs (kind, table_name)
     VALUES ('resync', coalesce(resync.table_name, '*')) RETURNING id INTO job;
     PERFORM odoo_mirror_internal.wake();
@@ -299,7 +302,7 @@ END
 $$;
 
 -- The reading functions run as the mirror's owner, and ask of the catalog through these.
-GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirror_internal.positive(int, int, text)
+GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirror_internal.positive(int, int, text), odoo_mirror_internal.looked_through()
     TO odoo_mirror_owner;
 GRANT EXECUTE ON FUNCTION odoo_mirror_internal.applies_inserts(), odoo_mirror_internal.remember(int), odoo_mirror_internal.tell(int[]),
         odoo_mirror_internal.looks_at_row()

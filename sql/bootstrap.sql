@@ -12,6 +12,7 @@ COMMENT ON ROLE odoo_mirror_owner IS
     'owns the tables that odoo_mirror mirrors; no login, no superuser; outlives the extension with them';
 
 GRANT USAGE, CREATE ON SCHEMA odoo_mirror TO odoo_mirror_owner;
+COMMENT ON SCHEMA odoo_mirror IS 'Odoo''s tables, kept equal to their source, views and functions over them, and what looks after the mirror';
 
 CREATE SCHEMA IF NOT EXISTS odoo_mirror_internal;
 REVOKE ALL ON SCHEMA odoo_mirror_internal FROM PUBLIC;

@@ -57,6 +57,18 @@ BEGIN
     RETURN QUERY SELECT 'lag', CASE WHEN state = 'streaming' THEN coalesce((live ->> 'lag_seconds')::float8 <= 60, false) END,
         coalesce(pg_catalog.format('%s s, %s bytes behind', round((live ->> 'lag_seconds')::numeric, 1), live ->> 'lag_bytes'), 'not known yet'),
         CASE WHEN (live ->> 'lag_seconds')::float8 > 60 THEN 'SELECT jsonb_pretty(odoo_mirror.status()), * FROM odoo_mirror.lag();' END;
+    RETURN QUERY SELECT 'slot', CASE WHEN live ->> 'slot_wal_status' IS NOT NULL THEN
+            live ->> 'slot_wal_status' IN ('reserved', 'extended') AND coalesce((live ->> 'slot_safe_wal_bytes')::int8 >= 1000000000, true) END,
+        CASE WHEN live ->> 'slot_wal_status' IS NULL THEN 'not known yet' ELSE pg_catalog.concat(
+            live ->> 'slot_wal_status', ': the source keeps ', pg_catalog.pg_size_pretty((live ->> 'slot_retained_bytes')::int8), ' for it',
+            ', and may write ' || pg_catalog.pg_size_pretty((live ->> 'slot_safe_wal_bytes')::int8) || ' more before it is in danger') END,
+        CASE WHEN live ->> 'slot_wal_status' IN ('unreserved', 'lost') OR (live ->> 'slot_safe_wal_bytes')::int8 < 1000000000 THEN pg_catalog.format(
+            'On the source: ALTER SYSTEM SET max_slot_wal_keep_size = ''%sGB''; SELECT pg_reload_conf();',
+            4 + 2 * (coalesce((live ->> 'slot_retained_bytes')::int8, 0) + coalesce((live ->> 'slot_safe_wal_bytes')::int8, 0)) / 1000000000) END;
+    RETURN QUERY SELECT 'metrics endpoint', CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') <> '' THEN live ->> 'endpoint' LIKE 'http%' END,
+        CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') = '' THEN 'not in use' ELSE coalesce(live ->> 'endpoint', 'not listening yet') END,
+        CASE WHEN pg_catalog.current_setting('odoo_mirror.metrics_listen', true) <> '' AND live ->> 'endpoint' NOT LIKE 'http%' THEN
+            'ALTER SYSTEM SET odoo_mirror.metrics_listen = ''9187''; SELECT pg_reload_conf(); or another port or address that is free' END;
     SELECT count(*) INTO counted FROM pg_catalog.pg_replication_origin;
     RETURN QUERY SELECT 'replication origins', counted <= m.most,
         pg_catalog.format('%s of %s are in use', counted, m.most),

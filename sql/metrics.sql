@@ -83,12 +83,14 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     UNION ALL
     SELECT 'etl_' || k.name || '_total', 'counter', k.help, '{}', coalesce((l ->> k.name)::float8, 0)
     FROM live CROSS JOIN (VALUES ('transactions', 'Source transactions applied'),
-        ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received'),
-        ('reconnects', 'Times the connection to the source was made')) k (name, help)
+        ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received')) k (name, help)
     UNION ALL
-    SELECT 'etl_failures_total', 'counter', 'Times the mirror had to begin anew, by what ended it', pg_catalog.jsonb_build_object('cause', c.cause),
-           coalesce((l -> 'causes' ->> c.place)::float8, 0)
-    FROM live CROSS JOIN (VALUES (0, 'transient'), (1, 'configuration'), (2, 'gate'), (3, 'stream')) c (place, cause)
+    SELECT 'etl_reconnects_total', 'counter', 'Times the connection to the source was made, by what had ended the one before; start: nothing, it was a start',
+           pg_catalog.jsonb_build_object('cause', c.cause),
+           CASE c.cause WHEN 'start' THEN greatest(coalesce((l ->> 'reconnects')::float8, 0) - counted.failures, 0) ELSE coalesce((l -> 'causes' ->> c.place)::float8, 0) END
+    FROM live CROSS JOIN (VALUES (-100, 'start'), (0, 'transient'), (1, 'configuration'), (2, 'gate'), (3, 'stream')) c (place, cause)
+    CROSS JOIN LATERAL (SELECT coalesce(sum(n::float8), 0) AS failures FROM pg_catalog.jsonb_array_elements_text(
+        CASE pg_catalog.jsonb_typeof(l -> 'causes') WHEN 'array' THEN l -> 'causes' ELSE '[]' END) n) counted
     UNION ALL
     SELECT 'etl_memory_' || m.name || '_total', 'counter', m.help, '{}', m.value
     FROM (SELECT v.* FROM odoo_mirror_internal.memory s CROSS JOIN LATERAL (VALUES ('told', 'Invoices told in the AI memory', s.told::float8),

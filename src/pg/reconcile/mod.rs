@@ -217,7 +217,7 @@ impl Reconciling {
                 (chunk.past, chunk.piece, chunk.stage) = (past, piece, Stage::Opened);
             }
             Probed::Summed { id, rows, hash } if id == chunk.id => chunk.there = Some((rows, hash)),
-            Probed::Hashes { id, rows } if id == chunk.id => chunk.stage = Stage::Hashed(rows),
+            Probed::Hashes { id, rows } if id == chunk.id => chunk.hashed(rows),
             Probed::Rows { id, rows } if id == chunk.id => chunk.fetched.extend(rows),
             Probed::End { id } if id == chunk.id => chunk.stage = Stage::Fetched,
             Probed::GivenUp { id, error } if id == chunk.id => {
@@ -329,7 +329,7 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         }
         return Ok(());
     }
-    if chunk.waits_for_sum() {
+    if chunk.waits_for_hashes() {
         return Ok(());
     }
     if comparing.record.is_void() && !chunk.captured() {
@@ -342,9 +342,9 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
     }
     let stage = std::mem::replace(&mut chunk.stage, Stage::Asked);
     let next = transaction::transaction(|| match stage {
-        Stage::Hashed(source) => comparing.compare_rows(&mut chunk, &source).map(Some),
+        Stage::Hashed(source) => comparing.compare_hashed(&mut chunk, &source).map(Some),
         Stage::Fetched => comparing.conclude(&mut chunk).map(Some),
-        Stage::Asked | Stage::Opened | Stage::Captured => Ok(comparing.compare_sums(&mut chunk)),
+        Stage::Asked | Stage::Opened | Stage::Captured => comparing.compare_captured(&mut chunk),
     })?;
     match next {
         None => {
@@ -485,7 +485,6 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         other => other,
     };
     let id = reconciling.last_id + 1;
-    let keyed = matches!(piece, Piece::Keys(_));
     let request = ProbeRequest {
         id,
         table_oid: comparing.table.source.oid,
@@ -497,7 +496,6 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         piece: piece.clone(),
         rows,
         must_see: comparing.record.must_see().to_vec(),
-        hash: !keyed,
         share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
     };
     comparing.chunk = Some(Chunk::new(id, piece));
