@@ -16,7 +16,7 @@ use super::owner::AsOwner;
 use super::progress::{self, Settings};
 use super::registry::{self, Table};
 use super::sql::{self, Row};
-use super::{guc, indexes, mirror, transaction, wait, worker};
+use super::{guc, indexes, mirror, quarantine, transaction, wait, worker};
 use crate::error::{Error, Verdict};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
@@ -50,6 +50,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     loop {
         while range(network, Guard::Noted, None)? != Copied::None {}
         if !rewritten(network, settings, None)? {
+            transaction::transaction(registry::forget_given_up_ranges)?;
             return indexes::build_all(settings);
         }
     }
@@ -119,6 +120,9 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
             });
             // What the destination refuses, or the source won't give, concerns that table alone.
             if error.verdict == Verdict::RetrySlowly && error.sqlstate.is_some() {
+                if transaction::transaction(|| quarantine::instead_of_copy(&failed, &error))? {
+                    return Ok(Copied::More);
+                }
                 let hint = error
                     .hint
                     .clone()
