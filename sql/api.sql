@@ -217,6 +217,13 @@ CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';
 
+CREATE FUNCTION odoo_mirror.ddl_history() RETURNS TABLE (at timestamptz, table_name text, what text, done text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT h.at, h.table_name, h.what, h.done FROM odoo_mirror_internal.ddl_history h ORDER BY h.id
+$$;
+COMMENT ON FUNCTION odoo_mirror.ddl_history IS
+    'what the source did to its tables (columns, keys, rewrites, names), and what was done about it here; the last thousand';
+
 -- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run the mirror.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror FROM PUBLIC;
@@ -230,7 +237,7 @@ BEGIN
         GRANT EXECUTE ON FUNCTION
             odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
             odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
-            odoo_mirror.metrics(), odoo_mirror.metrics_text(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
+            odoo_mirror.metrics(), odoo_mirror.metrics_text(), odoo_mirror.jobs(), odoo_mirror.ddl_history(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
             odoo_mirror.wait_for(pg_lsn, interval), odoo_mirror.enable_ai_memory(boolean), odoo_mirror.disable_ai_memory(),
             odoo_mirror.install_rest_aliases(), odoo_mirror.remove_rest_aliases(), odoo_mirror.get_pending_expenses(int),
             odoo_mirror.doctor(), odoo_mirror.get_overdue_tasks(int), odoo_mirror.get_revenue_trends(int)

@@ -4,6 +4,7 @@
 pub mod assembler;
 pub mod batch;
 pub mod ddl;
+pub mod drift;
 pub mod fence;
 mod fold;
 pub mod gate;

@@ -23,6 +23,9 @@ pub struct StreamTable {
     pub recorded: bool,
     /// A batch ends where a transaction that inserted here ends: somebody is told of the rows as they stand there.
     pub told: bool,
+    /// Its definition was read under this snapshot. While its rows are being compared, that is: every snapshot that they are
+    /// compared under sees what this one sees.
+    pub seen: Option<Snapshot>,
     /// Tells one definition of the table from the next, so that plans made for an older one are dropped.
     pub generation: u64,
 }
@@ -143,10 +146,12 @@ impl StreamTable {
         }
     }
 
-    /// Whether no event of transaction `xid` is applied, whatever its key.
+    /// Whether no event of transaction `xid` need be applied, whatever its key.
     pub fn holds(&self, xid: u64) -> bool {
         match &self.standing {
-            Standing::Ready | Standing::Loose => false,
+            Standing::Ready => false,
+            // It is what a change of the table saw that was made since, and what lay before such a change, that doesn't fit.
+            Standing::Loose => self.seen.as_ref().is_some_and(|seen| seen.sees(xid)),
             Standing::Judged(ranges) => ranges.iter().all(|judged| judged.holds(xid)),
             Standing::Filtered => true,
         }

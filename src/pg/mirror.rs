@@ -8,9 +8,13 @@ use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, endpoint, follow, gate, guc, objects, origin, secret, session, table_making, transaction};
+use super::{
+    copy, ddl_history, endpoint, follow, gate, guc, objects, origin, secret, session, table_making,
+    transaction,
+};
 use crate::config::SourceConfig;
 use crate::error::Error;
+use crate::mirror::drift;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
 use crate::source::check;
@@ -189,6 +193,7 @@ pub fn slot_made(network: &mut Network, settings: &Settings, request: Request) -
 pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
     let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
+    let known_before = known;
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
         let known = known
@@ -205,13 +210,22 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
             (_, Some(failure), _) => {
                 note_failure(source, &failure.message, failure.hint.as_deref().unwrap_or_default())?;
             }
-            (Ok(shape), None, None) => take_in(source, &shape, &found.ranges, filling)?,
+            (Ok(shape), None, None) => {
+                take_in(source, &shape, &found.ranges, filling)?;
+                if !known_before.is_empty() {
+                    ddl_history::note(&shape.name, "published", "taken in")?;
+                }
+            }
             (Ok(shape), None, Some(table)) if table.source.oid != source.oid => {
                 // Dropped and made again under its name: nothing of the old one counts.
                 take_in(source, &shape, &found.ranges, filling)?;
+                ddl_history::note(&shape.name, "dropped and made anew", COMPARED)?;
             }
-            (Ok(shape), None, Some(table)) if table.state == "failed" && heals(table) => {
+            (Ok(shape), None, Some(table)) if table.state == "failed" && heals(table, source) => {
                 take_in(source, &shape, &found.ranges, filling)?;
+                if table.reason.as_deref() == Some(NOT_PUBLISHED) {
+                    ddl_history::note(&shape.name, "published again", COMPARED)?;
+                }
             }
             (Ok(_), None, Some(_)) => {}
         }
@@ -226,23 +240,27 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
                 table.name, table.name
             );
             registry::fail(&table.name, NOT_PUBLISHED, &hint)?;
+            ddl_history::note(&table.name, "no longer published", "its rows stay as they were")?;
         }
     }
     super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
     objects::refresh()
 }
 
+const COMPARED: &str = "taken in as it is by now; its rows are compared with the source's";
+
 pub const NOT_PUBLISHED: &str = "the source no longer publishes it";
 
-/// Whether the cause of the failure can only be gone when the table passes all checks again.
-pub fn heals(table: &Table) -> bool {
-    table.reason.as_deref().is_some_and(|reason| reason == NOT_PUBLISHED || reason.starts_with(UNSUITABLE))
+/// Whether the cause of the failure is gone when the table passes all checks again: it failed one, or isn't what it was then.
+pub fn heals(table: &Table, now: &SourceTable) -> bool {
+    let checked = |reason: &str| reason == NOT_PUBLISHED || reason.starts_with(UNSUITABLE);
+    table.reason.as_deref().is_some_and(checked) || drift::differs(&table.source, now)
 }
 
 /// How the reasons begin of tables that failed a check.
 const UNSUITABLE: &str = "can't be mirrored: ";
 
-fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
+pub fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
     let name = crate::mirror::shape::mirror_name(&source.schema, &source.name);
     let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
     let shape = serde_json::to_string(&MirrorShape::unfit(&name))
@@ -250,7 +268,7 @@ fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Er
     super::sql::run(
         "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, reason, hint) \
          VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'failed', $7, $8) \
-         ON CONFLICT (name) DO UPDATE SET state = 'failed', reason = excluded.reason, hint = excluded.hint",
+         ON CONFLICT (name) DO UPDATE SET state = 'failed', reason = excluded.reason, hint = excluded.hint, drift = NULL",
         &[
             Some(&name),
             Some(&source.oid.to_string()),

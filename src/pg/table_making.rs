@@ -56,7 +56,7 @@ pub fn plan(
              source_name = excluded.source_name, definition = excluded.definition, shape = excluded.shape, \
              state = 'copying', reason = NULL, hint = excluded.hint, generation = t.generation + 1, \
              estimated_rows = excluded.estimated_rows, estimated_bytes = excluded.estimated_bytes, \
-             copy_started_at = excluded.copy_started_at, ready_since = NULL",
+             copy_started_at = excluded.copy_started_at, ready_since = NULL, drift = NULL",
         &[
             Some(&shape.name),
             Some(&source.oid.to_string()),
@@ -96,12 +96,16 @@ pub fn plan(
     Ok(())
 }
 
-/// A view of a user's on the table blocks its change: say so, and drop nothing.
-fn in_the_way(error: Error, table: &str) -> Error {
+/// A view of a user's on the table blocks its change: say which, and drop nothing.
+pub fn in_the_way(error: Error, table: &str) -> Error {
     match error.sqlstate.as_deref() {
-        Some("0A000" | "2BP01") => error.hint(format!(
-            "Something depends on a column of odoo_mirror.\"{table}\" that must change. Drop that, then SELECT odoo_mirror.resync('{table}')."
-        )),
+        Some("0A000" | "2BP01") => {
+            let detail = error.detail.clone().unwrap_or_default();
+            error.hint(format!(
+                "Something of yours depends on a column of odoo_mirror.\"{table}\" that must change: {detail} Drop that (and make it again afterwards): \
+                 the table goes on by itself within 30 seconds."
+            ))
+        }
         _ => error,
     }
 }

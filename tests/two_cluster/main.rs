@@ -9,6 +9,7 @@ mod configuring;
 mod content;
 mod copies_of_it;
 mod doctor;
+mod drifting;
 mod dying;
 mod gate;
 mod harness_itself;
