@@ -295,7 +295,7 @@ fn the_note_on_a_table_without_an_identity_is_a_statement_to_run() {
 fn excluding_a_key_column_by_configuration_is_refused() {
     let mut table = account_move();
     table.columns.remove(0);
-    table.left_out.push(LeftOut { column: "id".into(), why: WhyLeftOut::Configuration });
+    table.left_out.push(LeftOut { attnum: 1, column: "id".into(), why: WhyLeftOut::Configuration });
     let error = MirrorShape::of(&table, &nothing_here).expect_err("its rows could not be told apart");
     assert!(matches!(&error, ShapeError::KeyExcluded { column, .. } if column == "id"), "{error}");
 }

@@ -66,7 +66,7 @@ pub fn difference(current: &TableHere, wanted: &MirrorShape) -> Vec<String> {
     if rekeyed && !wanted.key.is_empty() {
         actions.push(format!("ADD PRIMARY KEY ({})", key_list(wanted)));
     }
-    let empty = rekeyed.then(|| {
+    let empty = (rekeyed && !wanted.key.is_empty()).then(|| {
         if !valued {
             return format!("DELETE FROM {}", table(wanted));
         }

@@ -250,6 +250,20 @@ fn streamed(table: &SourceTable) -> Vec<Streamed<'_>> {
     all
 }
 
+/// The columns that the mirror's table has from `kept`, and that have another name by now: whatever else is to be done, they
+/// keep their values, and views of a user's on them stand.
+pub fn renames(kept: &SourceTable, now: &SourceTable) -> Vec<Change> {
+    if kept.oid != now.oid {
+        return Vec::new();
+    }
+    let renamed = kept.columns.iter().filter_map(|before| {
+        let column = now.columns.iter().find(|column| column.attnum == before.attnum)?;
+        (column.name != before.name)
+            .then(|| Change::Rename { from: before.name.clone(), to: column.name.clone() })
+    });
+    renamed.collect()
+}
+
 /// What leads from the mirror's table of `kept` to that of `becomes`; or why only its rows can tell.
 fn changes(
     kept: &SourceTable,

@@ -110,6 +110,13 @@ impl StreamTable {
         if let Some(gone) = self.columns.iter().find(|column| place(&column.name).is_none()) {
             return Err(format!("the source no longer publishes column {}", gone.name));
         }
+        // Two columns of a type may have exchanged their names: the stream's order is the columns' own.
+        let streamed = columns.iter().flatten();
+        if let Some((column, _)) =
+            self.columns.iter().zip(streamed).find(|(column, name)| column.name != **name)
+        {
+            return Err(format!("column {} is another one on the source", column.name));
+        }
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
         // Old rows are sent as their replica identity: another one doesn't tell this key.
         let identifies = relation.columns.iter().any(|column| column.key);

@@ -7,12 +7,9 @@ use crate::error::Error;
 /// How many entries are kept.
 const KEPT: &str = "1000";
 
-/// Notes a change, unless the last word on that table was the same.
 pub fn note(table: &str, what: &str, done: &str) -> Result<(), Error> {
     let noted = sql::value(
-        "INSERT INTO odoo_mirror_internal.ddl_history (table_name, what, done) SELECT $1, $2, $3 \
-         WHERE ($2, $3) IS DISTINCT FROM (SELECT ROW (h.what, h.done) FROM odoo_mirror_internal.ddl_history h \
-                                          WHERE h.table_name = $1 ORDER BY h.id DESC LIMIT 1) RETURNING id",
+        "INSERT INTO odoo_mirror_internal.ddl_history (table_name, what, done) VALUES ($1, $2, $3) RETURNING id",
         &[Some(table), Some(what), Some(done)],
     )?;
     let Some(id) = noted else { return Ok(()) };

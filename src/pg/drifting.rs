@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use super::follow::Following;
 use super::mirror::{self, still_wanted};
-use super::owner::AsOwner;
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
 use super::{board, ddl_history, guc, objects, reconcile, sql, transaction};
@@ -272,12 +271,7 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
     if changes.iter().any(|change| !matches!(change, Change::Add { .. })) {
         objects::let_go_of(&table.name)?;
     }
-    {
-        let _owner = AsOwner::switch()?;
-        for statement in ddl::follow(&table.name, changes) {
-            sql::run(&statement, &[]).map_err(|error| table_making::in_the_way(error, &table.name))?;
-        }
-    }
+    table_making::alter(&table.name, ddl::follow(&table.name, changes))?;
     wait_for_locks(&guc::LOCK_TIMEOUT.get().to_string())?;
     registry::redefine(&table.name, &with_size(table, becomes), &shape)?;
     if changes.is_empty() {
@@ -304,10 +298,7 @@ fn rename(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error>
         MirrorShape::of(&now, &|schema, name| type_here(schema, name))
             .map_err(|error| Error::retry_slowly(error.to_string()))?;
         objects::let_go_of(&old)?;
-        {
-            let _owner = AsOwner::switch()?;
-            sql::run(&ddl::rename_table(&old, &new), &[])?;
-        }
+        table_making::alter(&old, vec![ddl::rename_table(&old, &new)])?;
         registry::rename(&old, &new, &now)?;
         objects::refresh()?;
         ddl_history::note(&new, &format!("table {old} renamed to {new}"), "renamed here too")

@@ -5,7 +5,8 @@ use crate::dying::kill9;
 use crate::harness::{Rng, eventually};
 use std::time::Duration;
 
-const TABLE: &str = "CREATE TABLE t (id int PRIMARY KEY, n int, note varchar(20) DEFAULT 'x', old text DEFAULT 'y');
+const TABLE: &str =
+    "CREATE TABLE t (id int PRIMARY KEY, n int, note varchar(20) DEFAULT 'x', old text DEFAULT 'y');
     INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i; CREATE TABLE u (id int PRIMARY KEY, n int);";
 
 #[test]
@@ -20,7 +21,13 @@ fn a_view_of_somebodys_fails_the_table_and_it_heals_when_the_view_is_gone() {
         pair.on_mirror(&format!("CREATE {view} public.report AS SELECT * FROM odoo_mirror.t"));
         pair.on_source(change);
         let hint = eventually(&format!("{change} fails the table"), LIMIT, || {
-            let row = pair.mirror.rows("mirror", "SELECT hint FROM odoo_mirror.tables() WHERE table_name = 't' AND state = 'failed'").pop()?;
+            let row = pair
+                .mirror
+                .rows(
+                    "mirror",
+                    "SELECT hint FROM odoo_mirror.tables() WHERE table_name = 't' AND state = 'failed'",
+                )
+                .pop()?;
             row[0].clone()
         });
         assert!(hint.contains("report"), "{hint}");
@@ -60,7 +67,10 @@ fn a_reader_who_holds_the_table_keeps_only_that_table_waiting() {
         busy.some_more();
         pair.caught_up_within(LIMIT);
     }
-    assert_eq!(pair.mirror_value("SELECT state FROM odoo_mirror.tables() WHERE table_name = 't'"), "reconciling");
+    assert_eq!(
+        pair.mirror_value("SELECT state FROM odoo_mirror.tables() WHERE table_name = 't'"),
+        "reconciling"
+    );
     reader.batch_execute("COMMIT").expect("it is up");
     busy.end();
     ends_equal(&pair);

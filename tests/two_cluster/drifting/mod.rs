@@ -1,8 +1,8 @@
 //! The source changes its tables while rows flow: the mirror follows by itself, and ends equal to it, with its views, or with
 //! one table `failed` and a reason.
 
-mod columns;
 mod catalog;
+mod columns;
 mod hands;
 mod odoo;
 
@@ -110,6 +110,8 @@ fn told(pair: &Pair, table: &str, before: usize) -> (String, String) {
 #[track_caller]
 fn ends_equal(pair: &Pair) {
     settled(pair);
+    let failed = "SELECT string_agg(concat_ws(': ', table_name, state, reason, hint), E'\n') FROM odoo_mirror.tables() WHERE state <> 'ready'";
+    assert_eq!(pair.mirror_value(failed), "");
     pair.assert_all_equal();
 }
 
@@ -118,7 +120,8 @@ fn ends_equal(pair: &Pair) {
 fn settled(pair: &Pair) {
     pair.caught_up_within(LIMIT);
     eventually("all tables are ready", LIMIT, || {
-        let query = "SELECT (SELECT count(*) FROM odoo_mirror.tables() WHERE state NOT IN ('ready', 'failed'))
+        let query =
+            "SELECT (SELECT count(*) FROM odoo_mirror.tables() WHERE state NOT IN ('ready', 'failed'))
                           + (SELECT count(*) FROM odoo_mirror_internal.reconciles)";
         (pair.mirror_value(query) == "0").then_some(())
     });

@@ -4,8 +4,13 @@ use super::{LIMIT, builder, settled};
 use crate::harness::Samples;
 use std::time::Duration;
 
-const VIEWS: [&str; 5] =
-    ["v_invoice_summary", "v_expense_summary", "v_task_summary", "v_revenue_by_partner", "v_expense_by_employee"];
+const VIEWS: [&str; 5] = [
+    "v_invoice_summary",
+    "v_expense_summary",
+    "v_task_summary",
+    "v_revenue_by_partner",
+    "v_expense_by_employee",
+];
 
 #[test]
 fn odoos_own_schema_changes_are_followed_to_the_last_row() {
@@ -26,7 +31,10 @@ fn odoos_own_schema_changes_are_followed_to_the_last_row() {
         }
         settled(&pair);
         pair.assert_all_equal();
-        assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.tables() WHERE state <> 'ready'"), "0");
+        assert_eq!(
+            pair.mirror_value("SELECT count(*) FROM odoo_mirror.tables() WHERE state <> 'ready'"),
+            "0"
+        );
         for view in VIEWS {
             assert_ne!(pair.mirror_value(&format!("SELECT count(*) FROM odoo_mirror.{view}")), "0", "{view}");
         }
