@@ -7,13 +7,14 @@ mod tests {
     use crate::sql_tests::{FUNCTIONS, column, nothing};
 
     /// Name, arguments, result: what users' code relies on.
-    const API: [(&str, &str, &str); 22] = [
+    const API: [(&str, &str, &str); 23] = [
         (
             "configure",
             "source text, password_secret text DEFAULT NULL::text, publication text DEFAULT 'odoo_pub_scout'::text, \
              slot text DEFAULT 'odoo_mirror'::text",
             "jsonb",
         ),
+        ("ddl_history", "", "TABLE(at timestamp with time zone, table_name text, what text, done text)"),
         ("disable_ai_memory", "", "text"),
         ("doctor", "", "TABLE(\"check\" text, ok boolean, detail text, hint text)"),
         ("enable_ai_memory", "create_schema boolean DEFAULT false", "text"),

@@ -282,33 +282,33 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
     ddl_history::note(&table.name, &what.join(", "), "done here too; no row needs to be compared")
 }
 
-/// A table that the source renamed has its new name here too, where nothing else has it.
+/// Tables that the source renamed have their new names here too, where nothing else has them.
 fn rename(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
-    let renamed = following.tables.iter().filter(|table| table.state != "failed").find_map(|table| {
-        let now = watched.tables.iter().find(|now| now.oid == table.source.oid)?;
-        let name = mirror_name(&now.schema, &now.name);
-        let free = !following.tables.iter().any(|other| other.name == name);
-        (name != table.name && free).then(|| (table.name.clone(), name, now.clone()))
-    });
-    let Some((old, new, now)) = renamed else { return Ok(()) };
-    pause(following)?;
-    let done = transaction::transaction(|| {
-        wait_for_locks(LOCK_WAITS)?;
-        // Its name must do as a name here.
-        MirrorShape::of(&now, &|schema, name| type_here(schema, name))
-            .map_err(|error| Error::retry_slowly(error.to_string()))?;
-        objects::let_go_of(&old)?;
-        table_making::alter(&old, vec![ddl::rename_table(&old, &new)])?;
-        registry::rename(&old, &new, &now)?;
-        objects::refresh()?;
-        ddl_history::note(&new, &format!("table {old} renamed to {new}"), "renamed here too")
-    });
-    if let Err(error) = done {
-        // It is taken in under its new name instead, and the old one stays as it is.
-        pgrx::log!("odoo_mirror: table \"{old}\" can't be renamed to \"{new}\": {error}");
+    let mut paused = false;
+    for now in &watched.tables {
+        let Some(table) = mirror::renamed(&following.tables, now) else { continue };
+        let (old, new) = (table.name.clone(), mirror_name(&now.schema, &now.name));
+        if !std::mem::replace(&mut paused, true) {
+            pause(following)?;
+        }
+        let done = transaction::transaction(|| {
+            wait_for_locks(LOCK_WAITS)?;
+            // Its name must do as a name here.
+            MirrorShape::of(now, &|schema, name| type_here(schema, name))
+                .map_err(|error| Error::retry_slowly(error.to_string()))?;
+            objects::let_go_of(&old)?;
+            table_making::alter(&old, vec![ddl::rename_table(&old, &new)])?;
+            registry::rename(&old, &new, now)?;
+            objects::refresh()?;
+            ddl_history::note(&new, &format!("table {old} renamed to {new}"), "renamed here too")
+        });
+        if let Err(error) = done {
+            // It goes on under its old name; the next look tries again.
+            board::set_error(&error.while_doing(&format!("renaming table \"{old}\" to \"{new}\"")));
+        }
+        reconcile::leave(following, &old);
+        following.tables = transaction::transaction(registry::tables)?;
     }
-    reconcile::leave(following, &old);
-    following.tables = transaction::transaction(registry::tables)?;
     Ok(())
 }
 

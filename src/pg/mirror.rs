@@ -15,7 +15,7 @@ use super::{
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::drift;
-use crate::mirror::shape::MirrorShape;
+use crate::mirror::shape::{MirrorShape, mirror_name};
 use crate::mirror::source_table::SourceTable;
 use crate::source::check;
 use crate::source::connect::Connector;
@@ -196,6 +196,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
     let known_before = known;
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
+        if renamed(known, source).is_some() {
+            continue;
+        }
         let known = known
             .iter()
             .find(|table| table.source.schema == source.schema && table.source.name == source.name);
@@ -231,9 +234,10 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
         }
     }
     for table in known {
-        let published = sources
-            .iter()
-            .any(|source| source.schema == table.source.schema && source.name == table.source.name);
+        let published = sources.iter().any(|source| {
+            source.schema == table.source.schema && source.name == table.source.name
+                || renamed(known, source).is_some_and(|renamed| renamed.name == table.name)
+        });
         if !published && table.state != "failed" {
             let hint = format!(
                 "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
@@ -245,6 +249,13 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
     }
     super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
     objects::refresh()
+}
+
+/// The mirrored table that the source calls otherwise by now, by a name that nothing else has here: it will be renamed.
+pub fn renamed<'a>(known: &'a [Table], now: &SourceTable) -> Option<&'a Table> {
+    let name = mirror_name(&now.schema, &now.name);
+    let renamed = known.iter().find(|table| table.state != "failed" && table.source.oid == now.oid)?;
+    known.iter().all(|table| table.name != name).then_some(renamed)
 }
 
 const COMPARED: &str = "taken in as it is by now; its rows are compared with the source's";
@@ -261,7 +272,7 @@ pub fn heals(table: &Table, now: &SourceTable) -> bool {
 const UNSUITABLE: &str = "can't be mirrored: ";
 
 pub fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
-    let name = crate::mirror::shape::mirror_name(&source.schema, &source.name);
+    let name = mirror_name(&source.schema, &source.name);
     let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
     let shape = serde_json::to_string(&MirrorShape::unfit(&name))
         .map_err(|_| Error::stop("a table can't be noted"))?;
