@@ -12,7 +12,7 @@ use super::follow::Following;
 use super::mirror::{self, still_wanted};
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
-use super::{board, ddl_history, guc, objects, reconcile, sql, transaction};
+use super::{board, ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
 use crate::mirror::ddl;
@@ -188,8 +188,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
         }
         reconcile::leave(following, name);
     }
-    following.tables = transaction::transaction(registry::tables)?;
-    Ok(())
+    reload(following)
 }
 
 /// Tables that can't be followed are taken over as they are by now, and their rows compared; readers keep them.
@@ -227,9 +226,8 @@ fn take_over(following: &mut Following<'_>) -> Result<(), Error> {
     if all {
         following.drifting.again_at = None;
     }
-    following.tables = transaction::transaction(registry::tables)?;
     following.look_again();
-    Ok(())
+    reload(following)
 }
 
 fn take_over_in(
@@ -307,7 +305,7 @@ fn rename(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error>
             board::set_error(&error.while_doing(&format!("renaming table \"{old}\" to \"{new}\"")));
         }
         reconcile::leave(following, &old);
-        following.tables = transaction::transaction(registry::tables)?;
+        reload(following)?;
     }
     Ok(())
 }
@@ -348,6 +346,13 @@ fn told_to_go_on() -> Result<(), Error> {
         Some(true) => Err(Error::retry("the mirror was told to stop")),
         _ => Ok(()),
     }
+}
+
+/// Takes up what the registry says by now.
+fn reload(following: &mut Following<'_>) -> Result<(), Error> {
+    following.applier.hold(transaction::transaction(quarantine::held)?);
+    following.tables = transaction::transaction(registry::tables)?;
+    Ok(())
 }
 
 /// Stops the stream between two transactions, until the tables are told to it.

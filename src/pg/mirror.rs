@@ -199,6 +199,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
         if renamed(known, source).is_some() {
             continue;
         }
+        if let Ok(shape) = &shape {
+            objects::note_comments(&shape.name, &found.comments)?;
+        }
         let known = known
             .iter()
             .find(|table| table.source.schema == source.schema && table.source.name == source.name);

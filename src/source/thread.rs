@@ -78,8 +78,9 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
             }
             other => {
                 let ended = ended.clone();
+                let gauges = remote.gauges.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(&connector, other, &outbox).await {
+                    if let Err(error) = answer(&connector, other, &outbox, &gauges).await {
                         let _ = ended.send(error);
                     }
                 });
@@ -112,7 +113,12 @@ async fn give_up(
     }
 }
 
-async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Result<(), Error> {
+async fn answer(
+    connector: &Connector,
+    request: Request,
+    outbox: &Outbox,
+    gauges: &Gauges,
+) -> Result<(), Error> {
     let event = match request {
         Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await?)),
         Request::CreateSlot { slot, anew, give_up_at } => Event::SlotCreated {
@@ -152,7 +158,7 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
             Event::Seen(Box::new(looked.await))
         }
         Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
-        Request::Probe(steps) => return probe::serve(connector, steps, outbox).await,
+        Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
         Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),
     };
