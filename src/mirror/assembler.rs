@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::batch::{Batch, Boundary, Step, Truncated, UnknownRelation};
+use super::batch::{Batch, Boundary, Step, Truncated, Unfit, UnknownRelation};
 use super::fence::Touch;
 use super::fold::{Key, OpenTable, merge_into, merge_key_into};
 use super::route::{Route, Tables, Target, by_oid, target};
@@ -124,14 +124,46 @@ impl Assembler {
 
     /// Whether there is something to hand over.
     pub fn is_empty(&self) -> bool {
-        self.batch.transactions == 0 && self.open.is_empty() && self.batch.unknown.is_empty()
+        let batch = &self.batch;
+        batch.transactions == 0 && self.open.is_empty() && batch.unknown.is_empty() && batch.unfit.is_none()
+    }
+
+    /// Why the message can't be applied: a change of a table that its Relation doesn't fit.
+    pub fn unfit(&self, message: &Message<'_>) -> Option<Unfit> {
+        let of = |oid: u32| {
+            let transaction = self.transaction.as_ref().filter(|transaction| !transaction.repeated)?;
+            match self.routes.get(&oid)? {
+                Route { relation, target: Target::Misfit(table, _), .. } if !table.holds(transaction.xid) => {
+                    Some(Unfit { xid: transaction.xid, relation: relation.clone() })
+                }
+                _ => None,
+            }
+        };
+        match message {
+            Message::Insert { relation, .. }
+            | Message::Update { relation, .. }
+            | Message::Delete { relation, .. } => of(*relation),
+            Message::Truncate { relations, .. } => relations.iter().find_map(of),
+            _ => None,
+        }
+    }
+
+    /// Ends the batch here, before a change that doesn't fit: it is fed again once the tables are replaced.
+    pub fn stop_before(&mut self, unfit: Unfit) {
+        self.batch.unfit = Some(unfit);
     }
 
     /// Replaces what is known of the tables, between two transactions and with the batch taken.
     pub fn replace_tables(&mut self, tables: Vec<Arc<StreamTable>>, near: u64) {
-        debug_assert!(self.at_boundary() && self.is_empty());
-        self.tables = by_oid(tables);
+        debug_assert!(self.at_boundary());
         self.near = near;
+        self.refit(tables);
+    }
+
+    /// Replaces what is known of the tables where the stream stands before a change that didn't fit, with the batch taken.
+    pub fn refit(&mut self, tables: Vec<Arc<StreamTable>>) {
+        debug_assert!(self.is_empty());
+        self.tables = by_oid(tables);
         for route in self.routes.values_mut() {
             route.target = target(&self.tables, &route.relation);
         }

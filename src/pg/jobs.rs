@@ -88,6 +88,11 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
         true => None,
         false => Some(mirror::inspect(following.network, following.settings, &following.tables, true)?),
     };
+    if inspection.is_some() {
+        // What is on its way belongs to the tables as they were.
+        following.pause()?;
+        following.tables = transaction::transaction(registry::tables)?;
+    }
     transaction::transaction(|| {
         for table in following.tables.iter().filter(|table| job.chooses(table)) {
             match &inspection {

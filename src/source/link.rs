@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::catalog::Seen;
 use super::chunk::ChunkRequest;
 use super::inspect::Inspection;
 use super::probe::{ProbeStep, Probed};
@@ -39,6 +40,8 @@ pub enum Request {
     /// Which file each table lies in: another one than a chunk was read from means that it was rewritten.
     /// Answered by `Filenodes`.
     Filenodes { tables: Vec<u32> },
+    /// What the publication streams now. Answered by `Seen`, also when it couldn't be looked at.
+    Look { publication: String, excluded: Vec<String> },
     /// Starts the stream: `Batch`es follow.
     Stream(StreamRequest),
     /// For the running stream.
@@ -80,6 +83,7 @@ pub enum Event {
     },
     /// Of the tables asked for, by OID.
     Filenodes(Vec<(u32, u32)>),
+    Seen(Box<Result<Seen, Error>>),
     Streaming,
     Batch(Box<Batch>),
     /// The stream stands between two transactions and hands over nothing until `Resume`.

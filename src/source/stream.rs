@@ -49,6 +49,8 @@ pub enum StreamCommand {
     Ask,
     /// Stop between two transactions; answered by `Paused`.
     Pause,
+    /// The change before which the stream stands comes again, with the tables as they are now.
+    Refit { tables: Vec<Arc<StreamTable>> },
     /// Go on, with the tables as they are now.
     Resume { tables: Vec<Arc<StreamTable>>, near: u64 },
 }
@@ -71,6 +73,8 @@ pub struct Stream {
     hunger: Arc<Hunger>,
     gauges: Arc<Gauges>,
     assembler: Assembler,
+    /// A change that doesn't fit its table: nothing is read until the tables are replaced.
+    held: Option<Vec<u8>>,
     confirmed: Lsn,
     received: Lsn,
     /// The end of the last batch handed over.
@@ -106,6 +110,7 @@ impl Stream {
             hunger,
             gauges,
             assembler,
+            held: None,
             confirmed: start,
             received: start,
             handed: start,
@@ -160,7 +165,7 @@ impl Stream {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(command) => self.command(command),
+                    Some(command) => self.command(command)?,
                     None => return Ok(()),
                 },
                 () = hunger.wanted() => {}
@@ -207,7 +212,7 @@ impl Stream {
 
     fn full(&self) -> bool {
         let bounds = &self.request.bounds;
-        if self.assembler.is_cut() {
+        if self.assembler.is_cut() || self.held.is_some() {
             return true;
         }
         self.assembler.changes() >= bounds.changes || self.assembler.bytes() >= bounds.bytes
@@ -261,7 +266,13 @@ impl Stream {
                 Frame::XLogData { start, end, sent_at, body } => {
                     self.told(end, sent_at);
                     self.assembler.count_bytes(body.len());
-                    let fed = self.assembler.feed(decode(body).map_err(broken)?).map_err(not_pgoutput)?;
+                    let message = decode(body).map_err(broken)?;
+                    if let Some(unfit) = self.assembler.unfit(&message) {
+                        self.held = Some(body.to_vec());
+                        self.assembler.stop_before(unfit);
+                        return Ok(());
+                    }
+                    let fed = self.assembler.feed(message).map_err(not_pgoutput)?;
                     if start > self.received {
                         self.received = start;
                     }
@@ -312,16 +323,24 @@ impl Stream {
         self.outbox.send(Event::Batch(Box::new(batch))).await
     }
 
-    fn command(&mut self, command: StreamCommand) {
+    fn command(&mut self, command: StreamCommand) -> Result<(), Error> {
         match command {
             StreamCommand::Ask => self.ask = true,
             StreamCommand::Pause => self.pausing = true,
+            StreamCommand::Refit { tables } => {
+                self.assembler.refit(tables);
+                if let Some(body) = self.held.take() {
+                    let message = decode(&body).map_err(broken)?;
+                    self.assembler.feed(message).map_err(not_pgoutput)?;
+                }
+            }
             StreamCommand::Resume { tables, near } => {
                 self.assembler.replace_tables(tables, near);
                 self.paused = false;
                 self.pausing = false;
             }
         }
+        Ok(())
     }
 
     async fn send_status(&mut self, session: &mut ReplicationSession, ask: bool) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::Connector;
 use super::link::{Event, Gauges, Outbox, Remote, Request};
-use super::{chunk, inspect, probe, slot_making, stream, watch, writers};
+use super::{catalog, chunk, inspect, probe, slot_making, stream, watch, writers};
 use crate::error::Error;
 use crate::mirror::gate::Refusal;
 
@@ -149,6 +149,13 @@ async fn answer(
             let rows = sql.query(query, &[&tables]).await?;
             let pairs = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
             Event::Filenodes(pairs.collect::<Result<_, tokio_postgres::Error>>()?)
+        }
+        Request::Look { publication, excluded } => {
+            let looked = async {
+                let sql = connector.sql().await?;
+                catalog::look(&sql, &publication, &excluded).await
+            };
+            Event::Seen(Box::new(looked.await))
         }
         Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
         Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,

@@ -10,6 +10,7 @@ mod content;
 mod copies_of_it;
 mod doctor;
 mod doctor_each;
+mod drifting;
 mod dying;
 mod gate;
 mod harness_itself;

@@ -271,6 +271,15 @@ pub(super) fn interrupt(following: &mut Following<'_>) {
     following.reconciling.give_up_piece(following.network);
 }
 
+/// The table was altered here: what was asked of the source about it no longer fits. It is begun again.
+pub(super) fn leave(following: &mut Following<'_>, table: &str) {
+    if following.reconciling.records(table) {
+        following.reconciling.give_up_piece(following.network);
+        following.reconciling.rest_until = None;
+        following.reconciling.comparing = None;
+    }
+}
+
 /// Looks now and then whether another table is to be compared than the one at hand. True: the stream must be told.
 pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
     let note = transaction::transaction(notes::next)?;
