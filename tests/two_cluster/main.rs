@@ -17,6 +17,7 @@ mod living;
 mod mirror_ddl;
 mod monitoring;
 mod old_stack;
+mod oracle;
 mod preparing;
 mod reading;
 mod secrets;
