@@ -165,6 +165,8 @@ fn all_is_equal(scene: &Scene) {
     stop_if_wrong(scene);
 }
 
+const VERIFIED: &str = "a verify() found what nobody had done";
+
 /// Nobody but the mirror wrote into its tables. What it found wrong with them, and mended before a reader saw it, is its own doing.
 fn nothing_was_healed(scene: &Scene) {
     let mut asked = vec![(
@@ -177,13 +179,17 @@ fn nothing_was_healed(scene: &Scene) {
             "SELECT what FROM odoo_mirror_internal.refusals",
         ));
         asked.push((
-            "a verify() found what nobody had done",
+            VERIFIED,
             "SELECT j.id || ' ' || t.key || ': ' || t.value FROM odoo_mirror.jobs() j, jsonb_each(j.result) t
              WHERE j.kind = 'verify' AND t.value ->> 'different' NOT IN ('0', 'false')",
         ));
     }
     for (what, query) in asked {
         for row in scene.pair.mirror.rows("mirror", query).into_iter().flatten().flatten() {
+            // While it was not published, changes passed it by, and a verify() may have gone on over that.
+            if what == VERIFIED && scene.left().iter().any(|left| row.contains(&format!(" {left}: "))) {
+                continue;
+            }
             scene.wrong(format!("{what}: {row}"));
         }
     }

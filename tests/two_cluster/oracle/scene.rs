@@ -19,6 +19,7 @@ pub struct Scene {
     told: Mutex<Vec<String>>,
     wrong: Mutex<Vec<String>>,
     excused: Mutex<BTreeSet<&'static str>>,
+    left: Mutex<BTreeSet<&'static str>>,
     /// How often the mirror may have lost its place: what is compared then may differ.
     pub losses: AtomicU64,
     /// How often the mirror may have forgotten commits that it had not flushed.
@@ -43,6 +44,7 @@ impl Scene {
             told: Mutex::new(Vec::new()),
             wrong: Mutex::new(Vec::new()),
             excused: Mutex::new(BTreeSet::new()),
+            left: Mutex::new(BTreeSet::new()),
             losses: AtomicU64::new(0),
             crashes: AtomicU64::new(0),
             looks: AtomicU64::new(0),
@@ -92,10 +94,16 @@ impl Scene {
     pub fn excuse(&self, table: &'static str, excused: bool) {
         let mut all = lock(&self.excused);
         if excused {
+            lock(&self.left).insert(table);
             all.insert(table);
         } else {
             all.remove(table);
         }
+    }
+
+    /// Tables that were excused at any time.
+    pub fn left(&self) -> BTreeSet<&'static str> {
+        lock(&self.left).clone()
     }
 
     pub fn found(&self) -> Vec<String> {
