@@ -96,6 +96,13 @@ impl Record {
         }
     }
 
+    /// The destination refused what the stream did last to this row, so that it isn't as on the source: no earlier touch proves it.
+    pub fn refused(&mut self, key: &[String]) {
+        if let Some(touches) = self.touches.get_mut(key) {
+            touches.iter_mut().for_each(|(_, touch)| *touch = Touch::Part);
+        }
+    }
+
     /// What it says of these rows by now.
     pub fn of(&self, keys: &[RowKey]) -> Record {
         let touches = keys.iter().filter_map(|key| self.touches.get_key_value(key));
@@ -221,6 +228,19 @@ mod tests {
         let here = [(key("1"), (1, 1)), (key("2"), (1, 1)), (key("3"), (1, 1))];
         let compared = compare(&[], &here, &record);
         assert_eq!((compared.again, compared.extra), (vec![key("1")], vec![key("3")]));
+    }
+
+    #[test]
+    fn a_row_that_was_refused_is_not_taken_for_overwritten_until_it_is_set_again() {
+        let mut record = Record::begin(&Passed::default());
+        record.touch(key("1"), 30, Touch::Whole);
+        record.touch(key("1"), 31, Touch::Whole);
+        record.refused(&key("1"));
+        assert_eq!(record.since(&key("1")), Since::Changed);
+        record.touch(key("1"), 32, Touch::Whole);
+        assert_eq!(record.since(&key("1")), Since::Overwritten);
+        record.refused(&key("2"));
+        assert_eq!(record.since(&key("2")), Since::Untouched);
     }
 
     #[test]

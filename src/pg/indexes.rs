@@ -25,10 +25,13 @@ pub fn build_all(settings: &Settings) -> Result<(), Error> {
             &[],
         )
     })?;
+    // Also while it streams: it goes on doing so.
+    let state = board::read(|board| board.state).unwrap_or(State::Copying);
+    let any = !missing.is_empty();
     for row in missing {
         let (name, table) = (sql::text(&row, 0), sql::text(&row, 1));
         let columns: Vec<String> = serde_json::from_str(&sql::text(&row, 2)).unwrap_or_default();
-        board::set_state(State::Copying, &format!("building index {name}"));
+        board::set_state(state, &format!("building index {name}"));
         still_wanted(settings)?;
         let statement = format!(
             "CREATE INDEX {} ON odoo_mirror.{} ({})",
@@ -50,6 +53,9 @@ pub fn build_all(settings: &Settings) -> Result<(), Error> {
                 built?;
             }
         }
+    }
+    if any {
+        board::set_state(state, "");
     }
     Ok(())
 }
