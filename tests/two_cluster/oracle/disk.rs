@@ -30,14 +30,12 @@ pub fn full(scene: &Scene, rng: &mut Rng) {
     );
     soft(&scene.pair.source, "odoo", &sql);
     let began = std::time::Instant::now();
-    let longest = Duration::from_millis(rng.number(1000..4000) as u64);
-    let mut told = false;
-    while began.elapsed() < longest {
-        let status = scene.pair.mirror.mirror_status("mirror");
-        told |= status["last_error"]["sqlstate"] == "53100";
-        thread::sleep(Duration::from_millis(100));
+    let is_full = || scene.pair.mirror.mirror_status("mirror")["last_error"]["sqlstate"] == "53100";
+    while !is_full() && began.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(50));
     }
-    scene.tell(if told { "  the disk was full (53100)" } else { "  nothing hit the limit" });
+    scene.tell(if is_full() { "  the disk is full (53100)" } else { "  nothing hit the limit" });
+    thread::sleep(Duration::from_millis(rng.number(100..2000) as u64));
     limit("unlimited");
     soft(&scene.pair.source, "odoo", "DELETE FROM filler");
 }

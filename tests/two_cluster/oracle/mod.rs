@@ -5,6 +5,7 @@
 //! on that long, with a new seed for each run: `make chaos`.
 
 mod checker;
+mod ddl;
 mod disk;
 mod faults;
 mod model;

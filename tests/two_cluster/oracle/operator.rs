@@ -3,7 +3,7 @@
 use super::faults::soft;
 use super::scene::Scene;
 use super::schema::TABLES;
-use crate::harness::Rng;
+use crate::harness::{Cut, Rng};
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,24 +57,34 @@ pub fn leave_and_join(scene: &Scene, rng: &mut Rng) {
     alter("ADD");
 }
 
-/// Somebody drops the slot, or moves it on.
+/// Somebody drops the slot, or moves it on, while the mirror can't reach it.
 pub fn lose_the_slot(scene: &Scene, dropped: bool) {
     scene.losses.fetch_add(1, SeqCst);
     let how = match dropped {
         true => "SELECT pg_drop_replication_slot('odoo_mirror')",
         false => "SELECT pg_replication_slot_advance('odoo_mirror', pg_current_wal_lsn())",
     };
-    let began = Instant::now();
-    // The mirror is back soon: whoever wants its slot has to be quick.
-    while began.elapsed() < Duration::from_secs(20) {
-        let Ok(mut session) = scene.pair.source.try_connect("odoo") else { continue };
-        let _ = session
-            .batch_execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active");
-        for _ in 0..50 {
-            if session.batch_execute(how).is_ok() {
-                return;
-            }
+    let proxy = scene.pair.proxy.as_ref().expect("there is a proxy");
+    proxy.refuse();
+    proxy.cut(Cut::Reset);
+    let begun = Instant::now();
+    let lost = loop {
+        // Whoever reads from it may not have noticed yet.
+        soft(
+            &scene.pair.source,
+            "odoo",
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active",
+        );
+        if scene.pair.source.try_sql("odoo", how).is_ok() {
+            break true;
         }
+        if begun.elapsed() > Duration::from_secs(20) {
+            break false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    proxy.welcome();
+    if !lost {
+        scene.tell("  it was not to be had");
     }
-    scene.tell("  it was not to be had");
 }

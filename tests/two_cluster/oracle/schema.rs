@@ -92,6 +92,10 @@ const FUNCTIONS: &str = "
     DECLARE
         n bigint := 0; h numeric := 0; m bigint := 0; g numeric := 0;
     BEGIN
+        -- Whoever alters the table sums it up himself.
+        IF current_setting('oracle.quiet', true) = 'on' THEN
+            RETURN NULL;
+        END IF;
         IF TG_OP <> 'DELETE' THEN
             SELECT count(*), coalesce(sum(hashtextextended(r::text, 0)), 0) INTO n, h FROM new_rows r;
         END IF;

@@ -1,6 +1,7 @@
 //! Those who write to the source. They work at the same time, and commit one after the other, so that what a reader of the
 //! mirror may see is known before each commit.
 
+use super::ddl::{FOLLOWED, alter};
 use super::model::{Columns, Sums};
 use super::scene::{Scene, columns, marks, rows, sums};
 use super::schema::WRITERS;
@@ -57,6 +58,7 @@ impl<'a> Writer<'a> {
             1..8 => self.session.batch_execute(&bulk(&mut self.rng, 3_000))?,
             8..10 => self.session.batch_execute(&truncate(&mut self.rng))?,
             10 => self.session.batch_execute(&shrink(&mut self.rng))?,
+            11..13 if FOLLOWED => self.session.batch_execute(&alter(&mut self.rng))?,
             _ => self.statements()?,
         }
         if self.is_slow() {
@@ -184,7 +186,7 @@ fn try_connect(scene: &Scene, writer: usize) -> Option<Client> {
     let mut session = scene.pair.source.try_connect("odoo").ok()?;
     session
         .batch_execute(&format!(
-            "SET lock_timeout = '300ms'; SET oracle.writer = '{writer}'; SET statement_timeout = 0"
+            "SET lock_timeout = '300ms'; SET oracle.writer = '{writer}'; SET oracle.quiet = 'off'; SET statement_timeout = 0"
         ))
         .ok()?;
     let left = format!("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'w{writer}-%'");
