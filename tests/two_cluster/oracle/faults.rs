@@ -129,7 +129,8 @@ impl Fault {
                 if let Some(writer) = writer {
                     signal(writer, "STOP");
                 }
-                thread::sleep(while_(rng, 1500));
+                // Long enough for a status to reach the source: it must not confirm what is only in memory.
+                thread::sleep(Duration::from_millis(rng.number(1200..3000) as u64));
                 if let Some(writer) = writer {
                     signal(writer, "KILL");
                 }
