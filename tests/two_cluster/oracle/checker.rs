@@ -23,6 +23,7 @@ pub fn keep_looking(scene: &Scene, mut rng: Rng) {
         thread::sleep(Duration::from_millis(rng.number(30..400) as u64));
         let crashes = scene.crashes.load(SeqCst);
         let Some(shown) = look(scene) else { continue };
+        scene.shown.store(shown.commit, SeqCst);
         let crashes_then = scene.crashes.load(SeqCst);
         // Readers never go back, unless the mirror's server crashed and lost what it had not flushed.
         if let Some((commit, at)) = last

@@ -204,7 +204,7 @@ impl Fault {
                 soft(&pair.mirror, "mirror", "SELECT odoo_mirror.start()");
             }
             Self::Reload => {
-                let size = *rng.pick(&["1", "5", "100", "1000"]);
+                let size = *rng.pick(&["20", "100", "1000"]);
                 pair.mirror.set_conf("odoo_mirror.batch_size", size);
                 soft(&pair.mirror, "mirror", "SELECT pg_reload_conf()");
             }

@@ -62,6 +62,10 @@ fn run(plan: Plan) {
             let (scene, rng) = (&scene, rng.fork());
             scope.spawn(move || keep_looking(scene, rng))
         };
+        if plan.copying {
+            // So that much is written meanwhile.
+            slow_down(&scene, Duration::from_millis(10));
+        }
         pair.configure_and_start();
         if !plan.copying {
             is_well(&scene);
@@ -73,6 +77,7 @@ fn run(plan: Plan) {
             fault.inject(&scene, &mut rng);
             stop_if_wrong(&scene);
             if (number + 1) % BREATH == 0 {
+                slow_down(&scene, Duration::ZERO);
                 is_well(&scene);
             }
         }
@@ -89,6 +94,12 @@ fn run(plan: Plan) {
         scene.looks.load(SeqCst),
         rng.seed()
     );
+}
+
+fn slow_down(scene: &Scene, by: Duration) {
+    if let Some(proxy) = &scene.pair.proxy {
+        proxy.slow_down(by);
+    }
 }
 
 /// Ends the threads of a run, also when it fails.

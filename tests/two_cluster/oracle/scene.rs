@@ -25,6 +25,8 @@ pub struct Scene {
     /// How often the mirror may have forgotten commits that it had not flushed.
     pub crashes: AtomicU64,
     pub looks: AtomicU64,
+    /// The last commit that was shown.
+    pub shown: AtomicU64,
 }
 
 impl Scene {
@@ -48,6 +50,7 @@ impl Scene {
             losses: AtomicU64::new(0),
             crashes: AtomicU64::new(0),
             looks: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
         }
     }
 
@@ -57,6 +60,11 @@ impl Scene {
 
     pub fn order(&self) -> MutexGuard<'_, ()> {
         lock(&self.order)
+    }
+
+    /// The mirror is so far behind that it couldn't show in time what is written now: on a machine that others use too.
+    pub fn is_far_behind(&self) -> bool {
+        self.history().commits() > self.shown.load(SeqCst) + 300
     }
 
     pub fn is_over(&self) -> bool {

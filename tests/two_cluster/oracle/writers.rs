@@ -36,7 +36,8 @@ impl<'a> Writer<'a> {
             if done.is_err() && self.session.batch_execute("ROLLBACK").is_err() {
                 self.come_back();
             }
-            thread::sleep(Duration::from_millis(self.rng.number(5..60) as u64));
+            let pause = if self.scene.is_far_behind() { 300 } else { 0 };
+            thread::sleep(Duration::from_millis(pause + self.rng.number(5..60) as u64));
         }
         self.commits
     }
