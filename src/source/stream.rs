@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::mirror::assembler::{Assembler, Fed, StreamError};
 use crate::mirror::quote::{quote_identifier, quote_literal};
 use crate::mirror::stream_table::StreamTable;
-use crate::wire::{Frame, Lsn, decode, decode_frame, standby_status};
+use crate::wire::{Frame, Lsn, Message, decode, decode_frame, standby_status};
 
 #[derive(Debug)]
 pub struct StreamRequest {
@@ -85,6 +85,8 @@ pub struct Stream {
     nap_until: Option<Instant>,
     /// The last look found nothing to read.
     quiet: bool,
+    /// All that was committed before here is handed over or in the batch; that is told before anything else is read.
+    stands_at: Option<Lsn>,
     pausing: bool,
     paused: bool,
     reply: bool,
@@ -119,6 +121,7 @@ impl Stream {
             heard: Instant::now(),
             nap_until: None,
             quiet: false,
+            stands_at: None,
             pausing: false,
             paused: false,
             reply: false,
@@ -148,6 +151,12 @@ impl Stream {
             }
             if hunger.takes(self.deliverable()) {
                 if !self.deliver().await {
+                    return Ok(());
+                }
+                continue;
+            }
+            if let Some(position) = self.stands_at.take_if(|_| self.assembler.is_empty()) {
+                if !self.outbox.send(Event::Idle { position }).await {
                     return Ok(());
                 }
                 continue;
@@ -221,7 +230,7 @@ impl Stream {
     /// Whether more may be read: a full batch waits for the applier, a paused stream for `Resume`.
     fn reading(&self) -> bool {
         let wants_pause = self.pausing && self.assembler.at_boundary();
-        !self.paused && !wants_pause && !self.full() && !self.aged()
+        !self.paused && !wants_pause && !self.full() && !self.aged() && self.stands_at.is_none()
     }
 
     fn aged(&self) -> bool {
@@ -272,7 +281,14 @@ impl Stream {
                         self.assembler.stop_before(unfit);
                         return Ok(());
                     }
+                    let begins = match message {
+                        Message::Begin { final_lsn, .. } => Some(final_lsn),
+                        _ => None,
+                    };
                     let fed = self.assembler.feed(message).map_err(not_pgoutput)?;
+                    if let Some(commit) = begins {
+                        self.stand_where_asked(commit);
+                    }
                     if start > self.received {
                         self.received = start;
                     }
@@ -282,7 +298,6 @@ impl Stream {
                         }
                         self.gauges.received.store(self.received.0, Ordering::Relaxed);
                         self.batch_began.get_or_insert_with(Instant::now);
-                        self.end_batch_where_asked();
                     }
                 }
             }
@@ -290,12 +305,16 @@ impl Stream {
         Ok(())
     }
 
-    /// Who compares rows looks at them there: what is touched beyond a snapshot can't be told by it.
-    fn end_batch_where_asked(&mut self) {
-        let asked = self.gauges.end_batch_at.load(Ordering::Relaxed);
-        if asked != 0 && self.received.0 >= asked {
-            self.gauges.end_batch_at.store(0, Ordering::Relaxed);
-            self.assembler.end_batch();
+    /// Who compares rows looks at them where a snapshot was taken: what was touched since can't be told by it. That is before
+    /// the first transaction that was committed later.
+    fn stand_where_asked(&mut self, next_commit: Lsn) {
+        let asked = self.gauges.stand_at.load(Ordering::Relaxed);
+        if asked != 0 && next_commit.0 >= asked {
+            self.gauges.stand_at.store(0, Ordering::Relaxed);
+            self.stands_at = Some(Lsn(asked));
+            if !self.assembler.is_empty() {
+                self.assembler.end_batch();
+            }
         }
     }
 
