@@ -1,6 +1,7 @@
 //! Applies batches: folded changes through SPI, set by set, with the owner's rights, in the caller's transaction.
 
 mod column;
+mod direct;
 mod statement;
 mod target;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use pgrx::prelude::*;
 
+use self::direct::Direct;
 use self::target::{Statement, Target, array};
 use super::memory::Inserting;
 use super::owner::AsOwner;
@@ -119,7 +121,7 @@ impl Applier {
             if fits {
                 target.adopt(&part.table, &part.layout);
             }
-            let mut work = Work { target, arena, applied: &mut applied, care };
+            let mut work = Work { target, relation: relation.0, arena, applied: &mut applied, care };
             for step in &part.steps {
                 work.step(step)?;
             }
@@ -171,6 +173,7 @@ impl Drop for Opened {
 /// One table's steps at work.
 struct Work<'a> {
     target: &'a mut Target,
+    relation: pg_sys::Relation,
     arena: &'a Arena,
     applied: &'a mut Applied,
     care: Care,
@@ -188,6 +191,9 @@ impl Work<'_> {
     }
 
     fn folded(&mut self, changes: &[Change]) -> Result<(), Error> {
+        if self.care == Care::None && self.written(changes) {
+            return Ok(());
+        }
         let mut deletes = Vec::new();
         let (mut inserts, mut replaces, mut updates) = (Vec::new(), Vec::new(), Vec::new());
         let mut partial: HashMap<Vec<bool>, Vec<Span>> = HashMap::new();
@@ -206,8 +212,7 @@ impl Work<'_> {
         }
         self.delete(&deletes)?;
         // An insert of a key that is there already would fail the batch; with care it heals instead.
-        let told = self.target.table.told && self.target.table.standing == Standing::Ready;
-        let inserting = told.then(Inserting::begin);
+        let inserting = self.tells().then(Inserting::begin);
         let sure = self.care == Care::None && self.target.table.standing != Standing::Loose;
         if sure || !self.target.table.has_key() {
             self.insert(&inserts)?;
@@ -221,6 +226,54 @@ impl Work<'_> {
             self.upsert(&rows, unchanged, true)?;
         }
         Ok(())
+    }
+
+    /// Writes the changes row by row, if the table is one for that.
+    fn written(&mut self, changes: &[Change]) -> bool {
+        let Some(mut direct) = Direct::open(self.target, self.relation) else { return false };
+        let of = |action: Action| changes.iter().filter(move |change| change.action == action);
+        let loose = self.target.table.standing == Standing::Loose && self.target.table.has_key();
+        direct.command(|direct| {
+            for change in of(Action::Delete) {
+                let found = direct.delete(self.target, self.arena.tuple(change.key));
+                self.account(u64::from(found), 1);
+            }
+        });
+        let inserting = self.tells().then(Inserting::begin);
+        direct.command(|direct| {
+            for change in of(Action::Insert) {
+                let row = self.arena.tuple(change.row);
+                match loose {
+                    true => drop(direct.put(self.target, row, false)),
+                    false => direct.insert(self.target, row),
+                }
+                self.applied.applied += 1;
+            }
+        });
+        drop(inserting);
+        direct.command(|direct| {
+            for change in changes {
+                let row = self.arena.tuple(change.row);
+                match change.action {
+                    Action::Replace => {
+                        direct.put(self.target, row, false);
+                        self.applied.applied += 1;
+                    }
+                    Action::Update { partial } => {
+                        let found = direct.put(self.target, row, partial);
+                        self.account(u64::from(found), 1);
+                    }
+                    Action::Insert | Action::Delete | Action::Nothing => {}
+                }
+            }
+        });
+        direct.end();
+        true
+    }
+
+    /// Whether inserts are told to somebody.
+    fn tells(&self) -> bool {
+        self.target.table.told && self.target.table.standing == Standing::Ready
     }
 
     fn insert(&mut self, rows: &[Span]) -> Result<(), Error> {
