@@ -5,17 +5,20 @@ PG_CONFIG ?= pg_config
 PG_FEATURE = pg$(shell $(PG_CONFIG) --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test test-fast lint bench install package clean
+.PHONY: help demo demo-stop integrations test test-fast lint bench install package clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
-		printf '  make %-10s %s\n' "$$target" "$$text"; done
+		printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 demo: ## Start an Odoo-shaped source and a mirror of it, and watch it follow
 	@demo/demo.sh
 
 demo-stop: ## Stop what `make demo` left running
 	@demo/demo.sh stop
+
+integrations: ## Try the Superset dashboard, the n8n workflow and supabase-js against a mirror (4 GB of packages)
+	@integrations/run.sh
 
 test: ## Everything: lint, pure, SQL-level and two-cluster tests, on PostgreSQL 15 to 18
 	@scripts/test.sh

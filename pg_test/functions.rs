@@ -7,7 +7,7 @@ mod tests {
     use crate::sql_tests::{FUNCTIONS, column, nothing};
 
     /// Name, arguments, result: what users' code relies on.
-    const API: [(&str, &str, &str); 22] = [
+    const API: [(&str, &str, &str); 25] = [
         (
             "configure",
             "source text, password_secret text DEFAULT NULL::text, publication text DEFAULT 'odoo_pub_scout'::text, \
@@ -15,8 +15,16 @@ mod tests {
             "jsonb",
         ),
         ("disable_ai_memory", "", "text"),
+        ("discard_failures", "table_name text DEFAULT NULL::text", "bigint"),
         ("doctor", "", "TABLE(\"check\" text, ok boolean, detail text, hint text)"),
         ("enable_ai_memory", "create_schema boolean DEFAULT false", "text"),
+        (
+            "failures",
+            "",
+            "TABLE(id bigint, table_name text, key jsonb, operation text, error text, sqlstate text, lsn pg_lsn, \
+             committed_at timestamp with time zone, failed_at timestamp with time zone, \
+             first_failed_at timestamp with time zone, attempts integer, next_retry_at timestamp with time zone)",
+        ),
         (
             "get_overdue_tasks",
             "p_limit integer DEFAULT 20",
@@ -50,6 +58,7 @@ mod tests {
         ("on_invoice_insert", "", "trigger"),
         ("remove_rest_aliases", "", "text"),
         ("resync", "table_name text DEFAULT NULL::text", "bigint"),
+        ("retry_failures", "table_name text DEFAULT NULL::text", "bigint"),
         ("start", "", "text"),
         ("status", "", "jsonb"),
         ("stop", "", "text"),
@@ -105,11 +114,13 @@ mod tests {
             [
                 "configure",
                 "disable_ai_memory",
+                "discard_failures",
                 "enable_ai_memory",
                 "install_rest_aliases",
                 "on_invoice_insert",
                 "remove_rest_aliases",
                 "resync",
+                "retry_failures",
                 "start",
                 "stop",
                 "uninstall",

@@ -9,8 +9,8 @@ mod tests {
     fn mirrored_table() {
         Spi::run(
             "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state,
-                 inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, failed_rows)
-             VALUES ('a', 1, 'public', 'a', '{}', '{}', 'ready', 10, 20, 5, 1, 2, 15, 8, 9, 4, 2, 3)",
+                 inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, quarantined, failed_rows)
+             VALUES ('a', 1, 'public', 'a', '{}', '{}', 'ready', 10, 20, 5, 1, 2, 15, 8, 9, 4, 1, 1, 3)",
         )
         .expect("such a table can be noted");
     }
@@ -62,7 +62,10 @@ mod tests {
         let terms = column(
             "SELECT labels ->> 'term' FROM odoo_mirror.metrics() WHERE name = 'etl_changes_total' ORDER BY 1",
         );
-        assert_eq!(terms, ["applied", "filtered", "folded", "missing", "received", "skipped", "split"]);
+        assert_eq!(
+            terms,
+            ["applied", "filtered", "folded", "missing", "quarantined", "received", "skipped", "split"]
+        );
         let balance = value(
             "SELECT sum(CASE WHEN labels ->> 'term' IN ('received', 'split') THEN value ELSE -value END)
              FROM odoo_mirror.metrics() WHERE name = 'etl_changes_total'",

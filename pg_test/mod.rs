@@ -9,9 +9,13 @@
 use pgrx::prelude::*;
 
 mod functions;
+mod linter;
 mod metrics;
+mod mirrored;
 mod privileges;
 mod progress;
+mod quarantine;
+mod reading;
 mod settings;
 mod source;
 mod state;

@@ -29,6 +29,7 @@ mod tests {
         let keys = column("SELECT jsonb_object_keys(odoo_mirror.status()) ORDER BY 1");
         let wanted = [
             "ai_memory",
+            "failed_rows",
             "failed_tables",
             "lag",
             "last_error",

@@ -20,6 +20,7 @@ mod tests {
             "odoo_mirror.copy_workers sighup 2",
             "odoo_mirror.database postmaster postgres",
             "odoo_mirror.flush_interval sighup 1000 ms",
+            "odoo_mirror.give_up_slot_at sighup -1 MB",
             "odoo_mirror.language sighup -",
             "odoo_mirror.lock_timeout sighup 5000 ms",
             "odoo_mirror.metrics_listen sighup -",

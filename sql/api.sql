@@ -113,7 +113,8 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
                 THEN pg_catalog.make_interval(secs => round((f.estimated_rows - f.in_rows) / f.rate)::float8) END,
            coalesce(f.live_last_change, f.last_change),
            coalesce(f.live_inserts, f.inserts), coalesce(f.live_updates, f.updates),
-           coalesce(f.live_deletes, f.deletes), f.failed_rows,
+           coalesce(f.live_deletes, f.deletes),
+           (SELECT count(*) FROM odoo_mirror_internal.quarantine q WHERE q.table_name = f.name),
            f.verified_lsn, pg_catalog.clock_timestamp() - f.verified_at
     FROM rates f ORDER BY f.name
 $$;
@@ -130,10 +131,17 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.lag IS
     'how far the mirror is behind: bytes of WAL, and seconds since the oldest commit that is not shown yet (0 when caught up)';
 
+-- What the worker does, but for rows that are set aside while it streams.
+CREATE FUNCTION odoo_mirror_internal.state(live jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT CASE WHEN live ->> 'state' = 'streaming' AND EXISTS (SELECT FROM odoo_mirror_internal.quarantine)
+                THEN 'degraded' ELSE live ->> 'state' END
+$$;
+
 CREATE FUNCTION odoo_mirror.status() RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT pg_catalog.jsonb_build_object(
-        'state', l -> 'state',
+        'state', odoo_mirror_internal.state(l),
         'since', l -> 'since',
         'message', l -> 'message',
         'source', (SELECT s.source FROM odoo_mirror_internal.settings s),
@@ -149,6 +157,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
                    FROM (SELECT state, count(*) AS n FROM odoo_mirror_internal.tables GROUP BY 1) t),
         'failed_tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.name, t.reason), '{}'::jsonb)
                           FROM odoo_mirror_internal.tables t WHERE t.state = 'failed'),
+        'failed_rows', (SELECT coalesce(pg_catalog.jsonb_object_agg(q.table_name, q.n), '{}'::jsonb)
+                        FROM (SELECT table_name, count(*) AS n FROM odoo_mirror_internal.quarantine GROUP BY 1) q),
         'ai_memory', (SELECT pg_catalog.jsonb_build_object('enabled', m.enabled, 'told', m.told, 'failed', m.failed,
                           'last_error', m.last_error, 'failed_at', m.failed_at) FROM odoo_mirror_internal.memory m),
         'metrics_endpoint', l -> 'endpoint',
@@ -179,6 +189,9 @@ BEGIN
         RAISE EXCEPTION 'table "%" is not mirrored', table_name
             USING ERRCODE = 'undefined_table', HINT = 'SELECT table_name FROM odoo_mirror.tables() lists those that are.';
     END IF;
+    -- What kept an index from being built may be gone.
+    UPDATE odoo_mirror_internal.indexes i SET problem = NULL
+    WHERE i.problem IS NOT NULL AND i.table_name = coalesce(resync.table_name, i.table_name);
     INSERT INTO odoo_mirror_internal.jobs (kind, table_name)
     VALUES ('resync', coalesce(resync.table_name, '*')) RETURNING id INTO job;
     PERFORM odoo_mirror_internal.wake();
@@ -217,6 +230,54 @@ CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';
 
+CREATE FUNCTION odoo_mirror.failures() RETURNS TABLE (
+    id bigint, table_name text, key jsonb, operation text, error text, sqlstate text, lsn pg_lsn, committed_at timestamptz,
+    failed_at timestamptz, first_failed_at timestamptz, attempts int, next_retry_at timestamptz
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT q.id, q.table_name,
+           (SELECT pg_catalog.jsonb_object_agg(coalesce(t.shape -> 'key' ->> (place - 1)::int, place::text), k)
+            FROM unnest(q.key) WITH ORDINALITY u (k, place)),
+           q.operation, q.error, q.sqlstate, q.lsn, q.committed_at, q.failed_at, q.first_failed_at, q.attempts, q.retry_at
+    FROM odoo_mirror_internal.quarantine q JOIN odoo_mirror_internal.tables t ON t.name = q.table_name
+    ORDER BY q.id
+$$;
+COMMENT ON FUNCTION odoo_mirror.failures IS
+    'rows that the mirror''s tables refuse: here they are as they were before, or missing; all other rows go on';
+
+CREATE FUNCTION odoo_mirror.retry_failures(table_name text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    counted bigint;
+BEGIN
+    UPDATE odoo_mirror_internal.quarantine q SET retry_at = pg_catalog.clock_timestamp()
+    WHERE retry_failures.table_name IS NULL OR q.table_name = retry_failures.table_name;
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    -- A table that failed for them is compared from end to end.
+    PERFORM odoo_mirror.resync(t.name) FROM odoo_mirror_internal.tables t
+    WHERE t.state = 'failed' AND t.reason LIKE 'the mirror''s table refused a row%'
+      AND (retry_failures.table_name IS NULL OR t.name = retry_failures.table_name);
+    PERFORM odoo_mirror_internal.wake();
+    RETURN counted;
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.retry_failures IS
+    'have the source''s rows fetched and tried again at once in place of those that were refused; returns how many';
+
+CREATE FUNCTION odoo_mirror.discard_failures(table_name text DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    counted bigint;
+BEGIN
+    DELETE FROM odoo_mirror_internal.quarantine q
+    WHERE discard_failures.table_name IS NULL OR q.table_name = discard_failures.table_name;
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    PERFORM odoo_mirror_internal.wake();
+    RETURN counted;
+END
+$$;
+COMMENT ON FUNCTION odoo_mirror.discard_failures IS
+    'forget rows that were refused, and leave them as they are here until they change or verify(repair => true) mends them; returns how many';
+
 -- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run the mirror.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror FROM PUBLIC;
@@ -233,6 +294,7 @@ BEGIN
             odoo_mirror.metrics(), odoo_mirror.metrics_text(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
             odoo_mirror.wait_for(pg_lsn, interval), odoo_mirror.enable_ai_memory(boolean), odoo_mirror.disable_ai_memory(),
             odoo_mirror.install_rest_aliases(), odoo_mirror.remove_rest_aliases(), odoo_mirror.get_pending_expenses(int),
+            odoo_mirror.failures(), odoo_mirror.retry_failures(text), odoo_mirror.discard_failures(text),
             odoo_mirror.doctor(), odoo_mirror.get_overdue_tasks(int), odoo_mirror.get_revenue_trends(int)
         TO postgres;
     END IF;
@@ -240,8 +302,9 @@ END
 $$;
 
 -- The reading functions run as the mirror's owner, and ask of the catalog through these.
-GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirror_internal.positive(int, int, text)
+GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirror_internal.positive(int, int, text), odoo_mirror_internal.looked_through()
     TO odoo_mirror_owner;
-GRANT EXECUTE ON FUNCTION odoo_mirror_internal.applies_inserts(), odoo_mirror_internal.remember(int), odoo_mirror_internal.tell(int[])
+GRANT EXECUTE ON FUNCTION odoo_mirror_internal.applies_inserts(), odoo_mirror_internal.remember(int), odoo_mirror_internal.tell(int[]),
+        odoo_mirror_internal.looks_at_row()
     TO odoo_mirror_owner;
 SELECT odoo_mirror_internal.grant_readers();

@@ -12,6 +12,7 @@ COMMENT ON ROLE odoo_mirror_owner IS
     'owns the tables that odoo_mirror mirrors; no login, no superuser; outlives the extension with them';
 
 GRANT USAGE, CREATE ON SCHEMA odoo_mirror TO odoo_mirror_owner;
+COMMENT ON SCHEMA odoo_mirror IS 'Odoo''s tables, kept equal to their source, views and functions over them, and what looks after the mirror';
 
 CREATE SCHEMA IF NOT EXISTS odoo_mirror_internal;
 REVOKE ALL ON SCHEMA odoo_mirror_internal FROM PUBLIC;
@@ -115,7 +116,11 @@ CREATE TABLE odoo_mirror_internal.tables (
     skipped         bigint NOT NULL DEFAULT 0,
     filtered        bigint NOT NULL DEFAULT 0,
     missing         bigint NOT NULL DEFAULT 0,
+    -- Rows that were set aside since the table was first mirrored, again and again counted.
     failed_rows     bigint NOT NULL DEFAULT 0,
+    quarantined     bigint NOT NULL DEFAULT 0,
+    -- Batches in which received + split was not what the others come to: a mistake of the mirror's own.
+    unbalanced      bigint NOT NULL DEFAULT 0,
     last_change     timestamptz,
     -- Every row was proven equal to the source's as of this commit, at this time.
     verified_lsn    pg_lsn,
@@ -169,6 +174,28 @@ CREATE TABLE odoo_mirror_internal.rechecks (
     key        text[] NOT NULL,
     PRIMARY KEY (table_name, key)
 );
+
+-- Rows that the mirror's table refuses. Not dumped: a restored copy compares its rows anew.
+CREATE TABLE odoo_mirror_internal.quarantine (
+    id              bigint GENERATED ALWAYS AS IDENTITY,
+    table_name      text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
+    -- The key's columns as text, in key order.
+    key             text[] NOT NULL,
+    operation       text NOT NULL CHECK (operation IN ('insert', 'update', 'upsert', 'delete')),
+    -- The columns that are known, as text: to see whether the row would be refused still. NULL: none, or a delete.
+    kept            jsonb,
+    error           text NOT NULL,
+    sqlstate        text,
+    -- The source's commit that the mirror stood at when the row was refused, and its time by the source's clock.
+    lsn             pg_lsn,
+    committed_at    timestamptz,
+    attempts        int NOT NULL DEFAULT 0,
+    first_failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    failed_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    -- Then the source's row is fetched and tried again.
+    retry_at        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (table_name, key)
+) WITH (fillfactor = 70);
 
 CREATE TABLE odoo_mirror_internal.jobs (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

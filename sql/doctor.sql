@@ -57,6 +57,18 @@ BEGIN
     RETURN QUERY SELECT 'lag', CASE WHEN state = 'streaming' THEN coalesce((live ->> 'lag_seconds')::float8 <= 60, false) END,
         coalesce(pg_catalog.format('%s s, %s bytes behind', round((live ->> 'lag_seconds')::numeric, 1), live ->> 'lag_bytes'), 'not known yet'),
         CASE WHEN (live ->> 'lag_seconds')::float8 > 60 THEN 'SELECT jsonb_pretty(odoo_mirror.status()), * FROM odoo_mirror.lag();' END;
+    RETURN QUERY SELECT 'slot', CASE WHEN live ->> 'slot_wal_status' IS NOT NULL THEN
+            live ->> 'slot_wal_status' IN ('reserved', 'extended') AND coalesce((live ->> 'slot_safe_wal_bytes')::int8 >= 1000000000, true) END,
+        CASE WHEN live ->> 'slot_wal_status' IS NULL THEN 'not known yet' ELSE pg_catalog.concat(
+            live ->> 'slot_wal_status', ': the source keeps ', pg_catalog.pg_size_pretty((live ->> 'slot_retained_bytes')::int8), ' for it',
+            ', and may write ' || pg_catalog.pg_size_pretty((live ->> 'slot_safe_wal_bytes')::int8) || ' more before it is in danger') END,
+        CASE WHEN live ->> 'slot_wal_status' IN ('unreserved', 'lost') OR (live ->> 'slot_safe_wal_bytes')::int8 < 1000000000 THEN pg_catalog.format(
+            'On the source: ALTER SYSTEM SET max_slot_wal_keep_size = ''%sGB''; SELECT pg_reload_conf();',
+            4 + 2 * (coalesce((live ->> 'slot_retained_bytes')::int8, 0) + coalesce((live ->> 'slot_safe_wal_bytes')::int8, 0)) / 1000000000) END;
+    RETURN QUERY SELECT 'metrics endpoint', CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') <> '' THEN live ->> 'endpoint' LIKE 'http%' END,
+        CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') = '' THEN 'not in use' ELSE coalesce(live ->> 'endpoint', 'not listening yet') END,
+        CASE WHEN pg_catalog.current_setting('odoo_mirror.metrics_listen', true) <> '' AND live ->> 'endpoint' NOT LIKE 'http%' THEN
+            'ALTER SYSTEM SET odoo_mirror.metrics_listen = ''9187''; SELECT pg_reload_conf(); or another port or address that is free' END;
     SELECT count(*) INTO counted FROM pg_catalog.pg_replication_origin;
     RETURN QUERY SELECT 'replication origins', counted <= m.most,
         pg_catalog.format('%s of %s are in use', counted, m.most),
@@ -87,6 +99,16 @@ BEGIN
     IF NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.state = 'failed') THEN
         RETURN QUERY SELECT 'tables', true, (SELECT count(*) || ' tables, none failed' FROM odoo_mirror_internal.tables), NULL;
     END IF;
+    SELECT pg_catalog.string_agg(pg_catalog.format('%s of %s (%s)', q.n, q.table_name, q.error), ', ') INTO list
+    FROM (SELECT f.table_name, count(*) AS n, min(f.error) AS error FROM odoo_mirror_internal.quarantine f GROUP BY 1 ORDER BY 1) q;
+    RETURN QUERY SELECT 'refused rows', list IS NULL, coalesce('set aside: ' || list, 'no row is set aside'),
+        CASE WHEN list IS NOT NULL THEN 'SELECT * FROM odoo_mirror.failures(); after mending what refuses them: SELECT odoo_mirror.retry_failures();' END;
+    SELECT sum(coalesce(v.unbalanced, t.unbalanced)) INTO counted
+    FROM odoo_mirror_internal.tables t LEFT JOIN odoo_mirror_internal.live_tables() v ON v.table_name = t.name;
+    RETURN QUERY SELECT 'conservation', coalesce(counted, 0) = 0,
+        CASE WHEN coalesce(counted, 0) = 0 THEN 'each change received is accounted for'
+             ELSE counted || ' batches with changes that are unaccounted for' END,
+        CASE WHEN counted > 0 THEN 'SELECT odoo_mirror.verify(); and report it: this is a mistake of odoo_mirror''s own' END;
     SELECT pg_catalog.string_agg(w, ', ') INTO list
     FROM unnest(ARRAY['hr_employee', 'project_project', 'project_task_type', 'project_task_user_rel']) w
     WHERE EXISTS (SELECT FROM odoo_mirror_internal.tables) AND NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.name = w);

@@ -10,19 +10,21 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
                coalesce(v.split, t.split) AS split, coalesce(v.applied, t.applied) AS applied,
                coalesce(v.folded, t.folded) AS folded, coalesce(v.skipped, t.skipped) AS skipped,
                coalesce(v.filtered, t.filtered) AS filtered, coalesce(v.missing, t.missing) AS missing,
+               coalesce(v.quarantined, t.quarantined) AS quarantined, coalesce(v.unbalanced, t.unbalanced) AS unbalanced,
+               (SELECT count(*) FROM odoo_mirror_internal.quarantine q WHERE q.table_name = t.name) AS set_aside,
                t.failed_rows, t.state, t.verified_at
         FROM odoo_mirror_internal.tables t
         LEFT JOIN odoo_mirror_internal.live_tables() v ON v.table_name = t.name
     ),
     state_names AS (
-        SELECT unnest(ARRAY['streaming', 'copying', 'preparing', 'connecting', 'retrying', 'failed', 'stopped', 'unconfigured',
+        SELECT unnest(ARRAY['streaming', 'degraded', 'copying', 'preparing', 'connecting', 'retrying', 'failed', 'stopped', 'unconfigured',
                             'standby', 'waiting for start()', 'no extension', 'restart needed', 'no worker', 'not preloaded', 'other database']) AS state
     )
     SELECT 'etl_up', 'gauge', '1 while the mirror streams', '{}'::jsonb,
            CASE WHEN l ->> 'state' IN ('streaming', 'degraded') THEN 1 ELSE 0 END FROM live
     UNION ALL
     SELECT 'etl_state', 'gauge', '1 for the state that the mirror is in', pg_catalog.jsonb_build_object('state', s.state),
-           CASE WHEN l ->> 'state' = s.state THEN 1 ELSE 0 END FROM live CROSS JOIN state_names s
+           CASE WHEN odoo_mirror_internal.state(l) = s.state THEN 1 ELSE 0 END FROM live CROSS JOIN state_names s
     UNION ALL
     SELECT g.name, 'gauge', g.help, '{}', g.value
     FROM live CROSS JOIN LATERAL (VALUES
@@ -48,11 +50,17 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     SELECT 'etl_records_failed_total', 'counter', 'Rows that the destination refused',
            pg_catalog.jsonb_build_object('table', p.name), p.failed_rows FROM per_table p
     UNION ALL
+    SELECT 'etl_quarantined_rows', 'gauge', 'Rows that are set aside: failures() names them',
+           pg_catalog.jsonb_build_object('table', p.name), p.set_aside FROM per_table p
+    UNION ALL
+    SELECT 'etl_conservation_violations_total', 'counter', 'Batches in which changes were unaccounted for: a mistake of the mirror''s own',
+           pg_catalog.jsonb_build_object('table', p.name), p.unbalanced FROM per_table p
+    UNION ALL
     SELECT 'etl_changes_total', 'counter', 'Where received changes went: received + split = the sum of the others',
            pg_catalog.jsonb_build_object('table', p.name, 'term', o.term), o.n
     FROM per_table p CROSS JOIN LATERAL (VALUES ('received', p.inserts + p.updates + p.deletes + p.truncates),
         ('split', p.split), ('applied', p.applied), ('folded', p.folded), ('skipped', p.skipped),
-        ('filtered', p.filtered), ('missing', p.missing)) o (term, n)
+        ('filtered', p.filtered), ('missing', p.missing), ('quarantined', p.quarantined)) o (term, n)
     UNION ALL
     SELECT 'etl_table_ready', 'gauge', '1 when the table shows the source as of the applied commit',
            pg_catalog.jsonb_build_object('table', p.name), CASE p.state WHEN 'ready' THEN 1 ELSE 0 END FROM per_table p
@@ -75,12 +83,14 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     UNION ALL
     SELECT 'etl_' || k.name || '_total', 'counter', k.help, '{}', coalesce((l ->> k.name)::float8, 0)
     FROM live CROSS JOIN (VALUES ('transactions', 'Source transactions applied'),
-        ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received'),
-        ('reconnects', 'Times the connection to the source was made')) k (name, help)
+        ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received')) k (name, help)
     UNION ALL
-    SELECT 'etl_failures_total', 'counter', 'Times the mirror had to begin anew, by what ended it', pg_catalog.jsonb_build_object('cause', c.cause),
-           coalesce((l -> 'causes' ->> c.place)::float8, 0)
-    FROM live CROSS JOIN (VALUES (0, 'transient'), (1, 'configuration'), (2, 'gate'), (3, 'stream')) c (place, cause)
+    SELECT 'etl_reconnects_total', 'counter', 'Times the connection to the source was made, by what had ended the one before; start: nothing, it was a start',
+           pg_catalog.jsonb_build_object('cause', c.cause),
+           CASE c.cause WHEN 'start' THEN greatest(coalesce((l ->> 'reconnects')::float8, 0) - counted.failures, 0) ELSE coalesce((l -> 'causes' ->> c.place)::float8, 0) END
+    FROM live CROSS JOIN (VALUES (-100, 'start'), (0, 'transient'), (1, 'configuration'), (2, 'gate'), (3, 'stream')) c (place, cause)
+    CROSS JOIN LATERAL (SELECT coalesce(sum(n::float8), 0) AS failures FROM pg_catalog.jsonb_array_elements_text(
+        CASE pg_catalog.jsonb_typeof(l -> 'causes') WHEN 'array' THEN l -> 'causes' ELSE '[]' END) n) counted
     UNION ALL
     SELECT 'etl_memory_' || m.name || '_total', 'counter', m.help, '{}', m.value
     FROM (SELECT v.* FROM odoo_mirror_internal.memory s CROSS JOIN LATERAL (VALUES ('told', 'Invoices told in the AI memory', s.told::float8),

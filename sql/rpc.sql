@@ -12,6 +12,10 @@ BEGIN
 END
 $$;
 
+-- How many rows down an index are looked through before what is asked for is found by another one.
+CREATE FUNCTION odoo_mirror_internal.looked_through() RETURNS int
+LANGUAGE sql IMMUTABLE SET search_path = '' AS 'SELECT 1000';
+
 CREATE FUNCTION odoo_mirror.get_pending_expenses(p_limit int DEFAULT 20) RETURNS TABLE (
     expense_id int, employee_name text, description text, amount numeric, expense_date date, state text
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
@@ -22,13 +26,23 @@ BEGIN
        OR pg_catalog.to_regclass('odoo_mirror.v_expense_summary') IS NULL THEN
         RETURN;
     END IF;
-    -- The pending ones are few: found by state. The view's own columns come after the limit.
+    -- Pending ones are few or they are new. So first the newest expenses are looked through, a bounded number of them, down the
+    -- index on the date; only if there aren't enough pending ones among those, all that are pending are found, by state. The
+    -- view's own columns come after the limit.
     RETURN QUERY EXECUTE
+        'WITH newest AS MATERIALIZED ( '
+        '    SELECT e.id, e.date, e.state FROM odoo_mirror.hr_expense e WHERE e.date IS NOT NULL ORDER BY e.date DESC, e.id DESC LIMIT $2), '
+        'found AS MATERIALIZED ( '
+        '    SELECT w.id, w.date FROM newest w WHERE w.state IN (''draft'', ''reported'', ''submitted'') ORDER BY w.date DESC, w.id DESC LIMIT $1), '
+        'enough AS (SELECT count(*) = $1 AS yes FROM found), '
+        'pending AS MATERIALIZED ( '
+        '    SELECT e.id, e.date FROM odoo_mirror.hr_expense e '
+        '    WHERE NOT (SELECT yes FROM enough) AND e.state IN (''draft'', ''reported'', ''submitted'')) '
         'SELECT v.id, v.employee_name, v.description, v.total_amount, v.date, v.state '
-        'FROM (SELECT e.id FROM odoo_mirror.hr_expense e WHERE e.state IN (''draft'', ''reported'', ''submitted'') '
-        '      ORDER BY e.date DESC NULLS LAST, e.id DESC LIMIT $1) n '
+        'FROM (SELECT f.id FROM found f WHERE (SELECT yes FROM enough) '
+        '      UNION ALL (SELECT p.id FROM pending p ORDER BY p.date DESC NULLS LAST, p.id DESC LIMIT $1)) n '
         'JOIN odoo_mirror.v_expense_summary v ON v.id = n.id ORDER BY v.date DESC NULLS LAST, v.id DESC'
-        USING rows;
+        USING rows, odoo_mirror_internal.looked_through();
 END
 $$;
 COMMENT ON FUNCTION odoo_mirror.get_pending_expenses IS
@@ -41,20 +55,43 @@ DECLARE
     rows CONSTANT int := odoo_mirror_internal.positive(p_limit, 20, 'p_limit');
     -- Odoo keeps its times in UTC.
     today CONSTANT date := (pg_catalog.now() AT TIME ZONE 'UTC')::date;
+    open int[];
+    counts text := 'true';
+    staged text := 'NULL::int4';
 BEGIN
     IF NOT odoo_mirror_internal.has('project_task', 'date_deadline', NULL)
        OR pg_catalog.to_regclass('odoo_mirror.v_task_summary') IS NULL THEN
         RETURN;
     END IF;
+    -- A stage whose fold is NULL is not folded, and a task without a stage counts.
+    IF odoo_mirror_internal.has('project_task_type', 'fold', NULL) AND odoo_mirror_internal.has('project_task', 'stage_id', NULL) THEN
+        -- The stages that tasks are in, from one to the next down the index; those of them that aren't folded.
+        EXECUTE
+            'WITH RECURSIVE present (stage) AS ( '
+            '    SELECT min(t.stage_id) FROM odoo_mirror.project_task t '
+            '    UNION ALL '
+            '    SELECT (SELECT min(t.stage_id) FROM odoo_mirror.project_task t WHERE t.stage_id > p.stage) FROM present p WHERE p.stage IS NOT NULL) '
+            'SELECT coalesce(array_agg(p.stage::int4), ''{}'') FROM present p '
+            'WHERE p.stage IS NOT NULL AND NOT EXISTS (SELECT FROM odoo_mirror.project_task_type s WHERE s.id = p.stage AND s.fold)'
+            INTO open;
+        counts := '(t.stage_id = ANY ($4) OR t.stage_id IS NULL)';
+        staged := 't.stage_id';
+    END IF;
+    -- Most old tasks are done. So the oldest overdue ones are looked through, a bounded number of them, down the index on the
+    -- deadline; only if there aren't enough open ones among those, the open ones are found, by stage.
     RETURN QUERY EXECUTE pg_catalog.concat(
+        'WITH oldest AS MATERIALIZED ( ',
+        '    SELECT t.id, t.date_deadline, ', staged, ' AS stage_id FROM odoo_mirror.project_task t WHERE t.date_deadline < $2 ',
+        '    ORDER BY t.date_deadline, t.id LIMIT $3), ',
+        'found AS MATERIALIZED (SELECT t.id, t.date_deadline FROM oldest t WHERE ', counts, ' ORDER BY t.date_deadline, t.id LIMIT $1), ',
+        'enough AS (SELECT count(*) = $1 AS yes FROM found), ',
+        'overdue AS MATERIALIZED ( ',
+        '    SELECT t.id, t.date_deadline FROM odoo_mirror.project_task t WHERE NOT (SELECT yes FROM enough) AND t.date_deadline < $2 AND ', counts, ') ',
         'SELECT v.id, v.task_name, v.project_name, v.date_deadline, $2 - v.date_deadline ',
-        'FROM (SELECT t.id, t.date_deadline FROM odoo_mirror.project_task t WHERE t.date_deadline < $2 ',
-        -- A stage whose fold is NULL is not folded, and a task without a stage counts.
-        CASE WHEN odoo_mirror_internal.has('project_task_type', 'fold', NULL) AND odoo_mirror_internal.has('project_task', 'stage_id', NULL)
-             THEN 'AND NOT EXISTS (SELECT FROM odoo_mirror.project_task_type s WHERE s.id = t.stage_id AND s.fold) ' END,
-        '      ORDER BY t.date_deadline, t.id LIMIT $1) n ',
+        'FROM (SELECT f.id, f.date_deadline FROM found f WHERE (SELECT yes FROM enough) ',
+        '      UNION ALL (SELECT o.id, o.date_deadline FROM overdue o ORDER BY o.date_deadline, o.id LIMIT $1)) n ',
         'JOIN odoo_mirror.v_task_summary v ON v.id = n.id ORDER BY n.date_deadline, v.id')
-        USING rows, today;
+        USING rows, today, odoo_mirror_internal.looked_through(), open;
 END
 $$;
 COMMENT ON FUNCTION odoo_mirror.get_overdue_tasks IS

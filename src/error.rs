@@ -84,7 +84,8 @@ impl Error {
     /// The detail of a data or constraint error (classes 22 and 23) quotes values and is left out.
     pub fn reported(sqlstate: &str, message: &str, detail: Option<&str>, hint: Option<&str>) -> Self {
         let quotes_values = sqlstate.starts_with("22") || sqlstate.starts_with("23");
-        let mut error = Self::new(sqlstate::verdict(sqlstate, message), message);
+        let mut error =
+            Self::new(sqlstate::verdict(sqlstate, message), sqlstate::discreet(sqlstate, message));
         error.detail = detail.filter(|_| !quotes_values).map(str::to_owned);
         error.hint = sqlstate::hint(sqlstate, message).or(hint).map(str::to_owned);
         error.sqlstate = Some(sqlstate.to_owned());

@@ -32,7 +32,8 @@ mod install {
     extension_sql_file!("../sql/views/v_revenue_by_partner.sql", name = "v4", requires = ["views_columns"]);
     extension_sql_file!("../sql/views/v_expense_by_employee.sql", name = "v5", requires = ["views_columns"]);
     extension_sql_file!("../sql/views/all.sql", name = "views", requires = ["v1", "v2", "v3", "v4", "v5"]);
-    extension_sql_file!("../sql/rpc.sql", name = "rpc", requires = ["views"]);
+    extension_sql_file!("../sql/comments.sql", name = "comments", requires = ["views"]);
+    extension_sql_file!("../sql/rpc.sql", name = "rpc", requires = ["comments"]);
     extension_sql_file!("../sql/memory.sql", name = "memory", requires = ["rpc", odoo_mirror_internal]);
     extension_sql_file!("../sql/aliases.sql", name = "aliases", requires = ["memory"]);
     extension_sql_file!("../sql/doctor.sql", name = "doctor", requires = ["aliases"]);

@@ -212,6 +212,8 @@ fn common_failures_name_their_fix() {
             "Raise max_wal_senders",
         ),
         ("53400", "all replication slots are in use", "max_replication_slots"),
+        ("XX000", "invalid memory alloc request size 1258291203", "exclude_columns"),
+        ("54000", "out of memory", "exclude_columns"),
         ("55000", "logical decoding requires wal_level >= logical", "wal_level = logical"),
         ("XX000", "Tenant or user not found", "pooler"),
         ("08P01", "unsupported startup parameter: replication", "pooler"),

@@ -36,7 +36,8 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<Text>) {
     entries.sort();
     for path in entries {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let generated = ["target", ".git", ".demo", "corpus", "artifacts"].contains(&name.as_ref());
+        let generated =
+            ["target", ".git", ".demo", ".integrations", "corpus", "artifacts"].contains(&name.as_ref());
         if generated || path.is_symlink() {
             continue;
         }

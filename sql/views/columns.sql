@@ -31,7 +31,7 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
         WHEN a.atttypid = 'pg_catalog.jsonb'::pg_catalog.regtype THEN pg_catalog.format(
             'coalesce(%1$s.%2$I ->> %3$L, %1$s.%2$I ->> ''en_US'', '
             '(SELECT t.value FROM pg_catalog.jsonb_each_text(CASE pg_catalog.jsonb_typeof(%1$s.%2$I) WHEN ''object'' THEN %1$s.%2$I END) t '
-            'ORDER BY t.key LIMIT 1), %1$s.%2$I #>> ''{}'')',
+            'ORDER BY t.key LIMIT 1), CASE WHEN pg_catalog.jsonb_typeof(%1$s.%2$I) <> ''object'' THEN %1$s.%2$I #>> ''{}'' END)',
             alias, wanted, odoo_mirror_internal.language())
         ELSE pg_catalog.format('%s.%I::text', alias, wanted) END
     FROM (SELECT relation AS name) r

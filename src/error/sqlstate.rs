@@ -9,6 +9,12 @@ use super::Verdict;
 pub const POOLER_HINT: &str = "A connection pooler (PgBouncer, Supavisor) is in the path, and replication \
     can't pass it. Give the host and port of the database itself.";
 
+/// What to do about a row that no message of PostgreSQL's can hold.
+const TOO_BIG_HINT: &str = "A row is larger than the 1 GB that PostgreSQL can send. Leave its widest column out: of copies and \
+    comparisons by odoo_mirror.exclude_columns here, of the stream by the publication's column list on the source. A stream that \
+    stands before such a row needs a new slot: SELECT odoo_mirror.stop() here, SELECT pg_drop_replication_slot(…) on the source, \
+    SELECT odoo_mirror.start() here; then all tables are compared.";
+
 /// The verdict on an error that a source reported.
 pub fn verdict(sqlstate: &str, message: &str) -> Verdict {
     use Verdict::{Gate, Retry, RetrySlowly, Stop};
@@ -38,6 +44,9 @@ pub fn verdict(sqlstate: &str, message: &str) -> Verdict {
 pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
     if speaks_of_a_pooler(message) {
         return Some(POOLER_HINT);
+    }
+    if is_too_big(sqlstate, message) {
+        return Some(TOO_BIG_HINT);
     }
     Some(match sqlstate {
         "28P01" => {
@@ -79,6 +88,30 @@ pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// A row, a field or a message beyond PostgreSQL's 1 GB.
+pub fn is_too_big(sqlstate: &str, message: &str) -> bool {
+    match sqlstate {
+        "54000" => true,
+        "XX000" => message.contains("invalid memory alloc request size"),
+        _ => false,
+    }
+}
+
+/// The message without the value that a type's input function quotes in it.
+pub fn discreet(sqlstate: &str, message: &str) -> String {
+    const QUOTE_A_VALUE: [&str; 6] = ["22P02", "22P03", "22003", "22007", "22008", "22021"];
+    if !QUOTE_A_VALUE.contains(&sqlstate) {
+        return message.to_owned();
+    }
+    // From the first quote to the last: a value may hold quotes of its own.
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn slot_was_lost(message: &str) -> bool {

@@ -97,6 +97,11 @@ impl Assembler {
         self.batch.boundary.map(|boundary| boundary.end)
     }
 
+    /// Ends the batch here, at a source commit.
+    pub fn end_batch(&mut self) {
+        self.cut = self.at_boundary();
+    }
+
     /// Whether the batch ends here, whatever else there is.
     pub fn is_cut(&self) -> bool {
         self.cut

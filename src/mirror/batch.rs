@@ -37,7 +37,7 @@ impl Arena {
         &self.bytes[span.start..span.start + span.len]
     }
 
-    fn write<'a>(&mut self, columns: impl Iterator<Item = Column<'a>>) -> Result<Span, WireError> {
+    pub(super) fn write<'a>(&mut self, columns: impl Iterator<Item = Column<'a>>) -> Result<Span, WireError> {
         let start = self.bytes.len();
         let mut writer = TupleWriter::new(&mut self.bytes);
         columns.for_each(|column| writer.put(column));
@@ -222,6 +222,8 @@ pub struct Tally {
     pub truncates: u64,
     /// Changes of a key that became a delete and an insert.
     pub split: u64,
+    /// Became one with an earlier change to their key.
+    pub merged: u64,
     /// Already in the chunk that the row came in.
     pub skipped: u64,
     pub filtered: u64,
@@ -247,9 +249,14 @@ impl TableBatch {
         self.steps.iter().map(of).sum()
     }
 
-    /// How many events vanished into others.
+    /// How many events vanished into others, or came to nothing.
     pub fn folded(&self) -> u64 {
-        let tally = &self.tally;
-        (tally.received() + tally.split).saturating_sub(self.asked() + tally.skipped + tally.filtered)
+        let nothing = |step: &Step| match step {
+            Step::Folded(changes) => {
+                changes.iter().filter(|change| change.action == Action::Nothing).count() as u64
+            }
+            _ => 0,
+        };
+        self.tally.merged + self.steps.iter().map(nothing).sum::<u64>()
     }
 }

@@ -96,6 +96,22 @@ impl Record {
         }
     }
 
+    /// The destination refused what the stream did last to this row, so that it isn't as on the source: no earlier touch proves it.
+    pub fn refused(&mut self, key: &[String]) {
+        if let Some(touches) = self.touches.get_mut(key) {
+            touches.iter_mut().for_each(|(_, touch)| *touch = Touch::Part);
+        }
+    }
+
+    /// What it says of these rows by now.
+    pub fn of(&self, keys: &[RowKey]) -> Record {
+        let touches = keys.iter().filter_map(|key| self.touches.get_key_value(key));
+        Record {
+            touches: touches.map(|(key, touches)| (key.clone(), touches.clone())).collect(),
+            ..Record::default()
+        }
+    }
+
     /// What a snapshot must see to prove anything.
     pub fn must_see(&self) -> &[u64] {
         &self.must_see
@@ -212,6 +228,32 @@ mod tests {
         let here = [(key("1"), (1, 1)), (key("2"), (1, 1)), (key("3"), (1, 1))];
         let compared = compare(&[], &here, &record);
         assert_eq!((compared.again, compared.extra), (vec![key("1")], vec![key("3")]));
+    }
+
+    #[test]
+    fn a_row_that_was_refused_is_not_taken_for_overwritten_until_it_is_set_again() {
+        let mut record = Record::begin(&Passed::default());
+        record.touch(key("1"), 30, Touch::Whole);
+        record.touch(key("1"), 31, Touch::Whole);
+        record.refused(&key("1"));
+        assert_eq!(record.since(&key("1")), Since::Changed);
+        record.touch(key("1"), 32, Touch::Whole);
+        assert_eq!(record.since(&key("1")), Since::Overwritten);
+        record.refused(&key("2"));
+        assert_eq!(record.since(&key("2")), Since::Untouched);
+    }
+
+    #[test]
+    fn what_a_record_said_of_some_rows_stays_as_it_was() {
+        let mut record = Record::begin(&Passed::default());
+        record.touch(key("1"), 30, Touch::Part);
+        record.touch(key("9"), 30, Touch::Part);
+        let then = record.of(&[key("1"), key("2")]);
+        record.touch(key("2"), 31, Touch::Part);
+        assert_eq!((then.since(&key("1")), then.since(&key("2"))), (Since::Changed, Since::Untouched));
+        let source = [(key("1"), (1, 1)), (key("2"), (2, 2))];
+        let compared = compare(&source, &source, &then);
+        assert_eq!((compared.equal, compared.again), (1, vec![key("1")]));
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl OpenTable {
                     Action::Nothing => Action::Insert,
                     _ => Action::Replace,
                 };
+                self.batch.tally.merged += 1;
             }
         }
     }
@@ -91,6 +92,7 @@ impl OpenTable {
                     Action::Delete | Action::Nothing => Action::Replace,
                     same => same,
                 };
+                self.batch.tally.merged += 1;
             }
         }
         Ok(())
@@ -109,6 +111,7 @@ impl OpenTable {
                 let inserted = matches!(change.action, Action::Insert | Action::Nothing);
                 change.action = if inserted && ready { Action::Nothing } else { Action::Delete };
                 change.row = Span::default();
+                self.batch.tally.merged += 1;
             }
         }
     }

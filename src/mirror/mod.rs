@@ -3,10 +3,13 @@
 
 pub mod assembler;
 pub mod batch;
+pub mod bisect;
+pub mod conservation;
 pub mod ddl;
 pub mod fence;
 mod fold;
 pub mod gate;
+pub mod kept;
 pub mod proof;
 pub mod quote;
 pub mod ranges;

@@ -39,6 +39,8 @@ mod odoo_mirror_internal {
             name!(skipped, i64),
             name!(filtered, i64),
             name!(missing, i64),
+            name!(quarantined, i64),
+            name!(unbalanced, i64),
             name!(last_change, Option<TimestampWithTimeZone>),
         ),
     > {
@@ -61,6 +63,8 @@ mod odoo_mirror_internal {
                 counts.skipped as i64,
                 counts.filtered as i64,
                 counts.missing as i64,
+                counts.quarantined as i64,
+                counts.unbalanced as i64,
                 (table.last_change != 0)
                     .then(|| TimestampWithTimeZone::try_from(table.last_change).ok())
                     .flatten(),
@@ -97,6 +101,13 @@ mod odoo_mirror_internal {
     #[pg_extern(volatile)]
     fn remember(id: i32) {
         super::super::memory::remember(id);
+    }
+
+    /// Notes that the applier's statement looks at its next row; always true.
+    #[pg_extern(volatile)]
+    fn looks_at_row() -> bool {
+        super::super::apply::looks_at_row();
+        true
     }
 
     /// Wakes the worker when the calling transaction commits.

@@ -135,6 +135,9 @@ pub struct Counts {
     pub skipped: u64,
     pub filtered: u64,
     pub missing: u64,
+    pub quarantined: u64,
+    /// Batches in which the others didn't account for all that was received.
+    pub unbalanced: u64,
 }
 
 impl Counts {
@@ -149,6 +152,8 @@ impl Counts {
         self.skipped += other.skipped;
         self.filtered += other.filtered;
         self.missing += other.missing;
+        self.quarantined += other.quarantined;
+        self.unbalanced += other.unbalanced;
     }
 }
 

@@ -123,7 +123,7 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
                 let hint = error
                     .hint
                     .clone()
-                    .unwrap_or_else(|| format!("Then SELECT odoo_mirror.resync('{failed}')."));
+                    .unwrap_or_else(|| format!("Mend that, then SELECT odoo_mirror.resync('{failed}');"));
                 transaction::transaction(|| registry::fail(&failed, &error.message, &hint))?;
                 return Ok(Copied::More);
             }

@@ -6,6 +6,7 @@ use std::ffi::{CString, c_int, c_void};
 use pgrx::prelude::*;
 
 use super::owner::AsOwner;
+use super::quarantine::REFUSED;
 use crate::error::Error;
 
 /// Gives the next bytes; None at the end.
@@ -36,7 +37,10 @@ pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) ->
     // What stopped the feed is the cause; the error that COPY raised for it only carries it out.
     match source.and_then(|source| source.failure) {
         Some(failure) => Err(failure),
-        None => copied,
+        None => copied.map_err(|error| match error.sqlstate {
+            Some(_) => error.while_doing(REFUSED),
+            None => error,
+        }),
     }
 }
 

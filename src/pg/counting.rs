@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::{registry, transaction};
 use crate::error::Error;
 use crate::mirror::batch::{Batch, TableBatch};
+use crate::mirror::conservation::Terms;
 use crate::mirror::stream_table::Standing;
 
 /// One table's counts, and when it last changed, by the source's clock.
@@ -134,16 +135,41 @@ impl Counted {
 fn counts(part: &TableBatch, result: &Applied) -> Counts {
     debug_assert!(part.table.standing != Standing::Filtered || result.applied == 0);
     let tally = &part.tally;
-    Counts {
+    // What a table that fails was asked for is left out with all that follows.
+    let left_out = if result.refused.is_some() { part.asked() } else { 0 };
+    let counts = Counts {
         inserts: tally.inserts,
         updates: tally.updates,
         deletes: tally.deletes,
         truncates: tally.truncates,
         split: tally.split,
         skipped: tally.skipped,
-        filtered: tally.filtered,
+        filtered: tally.filtered + left_out,
         folded: part.folded(),
         applied: result.applied,
         missing: result.missing,
+        quarantined: result.quarantined,
+        unbalanced: 0,
+    };
+    let gap = terms(&counts).gap();
+    if gap != 0 {
+        let error = Error::stop(format!("{gap} changes of table \"{}\" are unaccounted for", part.table.name))
+            .hint("This is a mistake of odoo_mirror's own: SELECT odoo_mirror.verify() tells whether rows differ. Please report it.");
+        pgrx::log!("odoo_mirror: {error}");
+        board::set_error(&error);
+    }
+    Counts { unbalanced: u64::from(gap != 0), ..counts }
+}
+
+fn terms(counts: &Counts) -> Terms {
+    Terms {
+        received: counts.inserts + counts.updates + counts.deletes + counts.truncates,
+        split: counts.split,
+        applied: counts.applied,
+        folded: counts.folded,
+        skipped: counts.skipped,
+        filtered: counts.filtered,
+        missing: counts.missing,
+        quarantined: counts.quarantined,
     }
 }

@@ -16,7 +16,7 @@ use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
-use super::{endpoint, gate, guc, jobs, memory, origin, session, tending, transaction, wait};
+use super::{endpoint, gate, guc, jobs, memory, origin, quarantine, session, tending, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::stream_table::StreamTable;
@@ -50,7 +50,10 @@ pub fn follow(
 ) -> Result<(), Error> {
     let start =
         transaction::transaction(|| Ok(origin::set_up()))?.max(progress.slot_start).max(progress.applied);
-    let tables = transaction::transaction(registry::tables)?;
+    let tables = transaction::transaction(|| {
+        quarantine::begin()?;
+        registry::tables()
+    })?;
     let binary = tables.iter().filter(|table| table.state != "failed").all(|table| table.shape.binary_stream);
     let counting = Counting::load(&mut progress)?;
     progress.reconnects += 1;
@@ -58,6 +61,7 @@ pub fn follow(
         progress.timings.causes[cause] += 1;
     }
     let mut following = Following::new(network, settings, tables, progress, counting, start);
+    following.applier.hold(transaction::transaction(quarantine::held)?);
     // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
     let oids = following.tables.iter().map(|table| table.source.oid).collect();
     let pick = |event| match event {
@@ -91,8 +95,11 @@ pub(super) struct Following<'a> {
     pub(super) settings: &'a Settings,
     pub(super) tables: Vec<Table>,
     pub(super) progress: Progress,
-    applier: Applier,
+    pub(super) applier: Applier,
     care: Care,
+    /// Rows were set aside in the open transaction: at its end it is known where that was.
+    set_aside: bool,
+    pub(super) quarantine: quarantine::Tending,
     /// A source transaction is applied in part, in the open local one.
     open: bool,
     /// Since when.
@@ -136,6 +143,8 @@ impl<'a> Following<'a> {
             progress,
             applier: Applier::default(),
             care: if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None },
+            set_aside: false,
+            quarantine: quarantine::Tending::default(),
             open: false,
             opened: None,
             applied: start,
@@ -220,6 +229,7 @@ impl<'a> Following<'a> {
             jobs::tend(self)?;
             let tells = transaction::transaction(memory::is_wanted)?;
             self.tell |= std::mem::replace(&mut self.tells, tells) != tells;
+            quarantine::tend(self)?;
             self.tell |= reconcile::look(self)?;
             tending::tend(self)?;
             gate::settle(&mut self.progress, &self.tables)?;
@@ -265,6 +275,8 @@ impl<'a> Following<'a> {
             self.counting.forget_tallied();
             memory::forget();
             self.open = false;
+            self.set_aside = false;
+            self.applier.hold(transaction::transaction(quarantine::held)?);
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
                 board::set_error(&error);
@@ -300,6 +312,9 @@ impl<'a> Following<'a> {
         self.network.link().hungry();
         let Some(boundary) = batch.boundary else { return Ok(()) };
         transaction::attempt(memory::tell)?;
+        if std::mem::take(&mut self.set_aside) {
+            transaction::attempt(|| quarantine::stamp(boundary))?;
+        }
         transaction::attempt(|| {
             origin::move_with_commit(boundary.end, boundary.commit_time);
             transaction::commit();
@@ -335,12 +350,13 @@ impl<'a> Following<'a> {
                     .hint
                     .clone()
                     .unwrap_or_else(|| format!("Mend that, then SELECT odoo_mirror.resync('{name}');"));
-                registry::fail(
-                    name,
-                    &format!("the mirror's table refused a change: {}", error.message),
-                    &hint,
-                )?;
+                registry::fail(name, &quarantine::reason(error), &hint)?;
                 changed = true;
+            }
+            if !result.verdicts.is_empty() {
+                quarantine::note(name, &result.verdicts, quarantine::Source::Stream)?;
+                self.reconciling.refused(name, &result.verdicts);
+                self.set_aside = true;
             }
             for range in &result.copy_again {
                 if let Some(table) = self.tables.iter().find(|table| table.name == *name)

@@ -207,7 +207,7 @@ pub fn give_up_slot_at() -> Option<i64> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
     numbers: [i32; 7],
-    texts: [Option<String>; 3],
+    texts: [Option<String>; 4],
 }
 
 pub fn tuning() -> Tuning {
@@ -222,6 +222,6 @@ pub fn tuning() -> Tuning {
     ];
     Tuning {
         numbers: numbers.map(|setting| setting.get()),
-        texts: [text(&PASSFILE), text(&PASSWORD_ENV), text(&EXCLUDE)],
+        texts: [text(&PASSFILE), text(&PASSWORD_ENV), text(&EXCLUDE), text(&LANGUAGE)],
     }
 }

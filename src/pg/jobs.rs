@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::follow::Following;
 use super::registry::{self, Table};
-use super::{mirror, objects, reconcile, sql, table_making, transaction};
+use super::{indexes, mirror, objects, reconcile, sql, table_making, transaction};
 use crate::error::Error;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
@@ -107,6 +107,10 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
             &[Some(&job.id)],
         )
     })?;
+    if inspection.is_some() {
+        // A column may have come that an index was waiting for.
+        indexes::build_all(following.settings)?;
+    }
     following.tables = transaction::transaction(registry::tables)?;
     if let Some(inspection) = inspection {
         following.near = inspection.near;
@@ -129,6 +133,9 @@ fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error
         }
         Some((_, Err(error))) => registry::fail(&table.name, &error.to_string(), &error.hint()),
         Some((source, Ok(shape))) => {
+            if let Some(found) = inspection.tables.iter().find(|found| found.table.oid == source.oid) {
+                objects::note_comments(&shape.name, &found.comments)?;
+            }
             mirror::take_in(source, &shape, &[], table_making::Filling::Online)?;
             sql::run(
                 "UPDATE odoo_mirror_internal.reconciles SET job = $2::bigint, reason = 'resync()' WHERE table_name = $1",

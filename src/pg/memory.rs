@@ -57,6 +57,15 @@ pub fn remember(id: i32) {
     }
 }
 
+/// How many invoices the open transaction brought so far: what a part of it brings that is taken back goes with [`back_to`].
+pub fn mark() -> usize {
+    NEW.with_borrow(Vec::len)
+}
+
+pub fn back_to(mark: usize) {
+    NEW.with_borrow_mut(|new| new.truncate(mark));
+}
+
 /// The transaction was given up, and what it brought with it.
 pub fn forget() {
     APPLIES.set(false);

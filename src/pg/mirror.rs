@@ -191,6 +191,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
     let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
+        if let Ok(shape) = &shape {
+            objects::note_comments(&shape.name, &found.comments)?;
+        }
         let known = known
             .iter()
             .find(|table| table.source.schema == source.schema && table.source.name == source.name);

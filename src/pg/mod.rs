@@ -19,6 +19,7 @@ mod objects;
 mod origin;
 mod owner;
 mod progress;
+mod quarantine;
 mod reconcile;
 mod refusals;
 mod registry;

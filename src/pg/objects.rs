@@ -6,17 +6,33 @@
 use super::owner::AsOwner;
 use super::{sql, transaction};
 use crate::error::Error;
+use crate::source::comments::Comments;
 
-/// Builds the views as the tables are by now, and protects what is new. Cheap when nothing changed.
+/// Builds the views as the tables are by now, protects what is new, and says what it is. Cheap when nothing changed.
 pub fn refresh() -> Result<(), Error> {
     build_views(None)?;
     sql::run("SELECT odoo_mirror_internal.hang_memory()", &[])?;
-    let missing = sql::run("SELECT statement FROM odoo_mirror_internal.missing_protection()", &[])?;
+    let missing = sql::run(
+        "SELECT statement FROM odoo_mirror_internal.missing_protection() \
+         UNION ALL SELECT statement FROM odoo_mirror_internal.missing_comments()",
+        &[],
+    )?;
     let _owner = if missing.is_empty() { None } else { Some(AsOwner::switch()?) };
     for row in &missing {
         sql::run(&sql::text(row, 0), &[])?;
     }
     Ok(())
+}
+
+/// Keeps what the source says of a table and its columns, for [`refresh`].
+pub fn note_comments(table: &str, says: &Comments) -> Result<(), Error> {
+    let says = serde_json::to_string(says).map_err(|_| Error::stop("a table's comments can't be noted"))?;
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.source_comments AS c (table_name, says) VALUES ($1, $2::jsonb) \
+         ON CONFLICT (table_name) DO UPDATE SET says = excluded.says WHERE c.says <> excluded.says",
+        &[Some(table), Some(&says)],
+    )
+    .map(drop)
 }
 
 /// Lets go of a table's columns, so that they may be changed: views of ours show NULL in their place until the next

@@ -191,6 +191,7 @@ pub fn copy_again(table: &str, ordinal: i32) -> Result<(), Error> {
 
 /// All ranges again, in one, in place of what is there.
 pub fn copy_all_again(table: &str, reason: &str) -> Result<(), Error> {
+    super::quarantine::forget(table)?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(table)])?;
     sql::run(
         "INSERT INTO odoo_mirror_internal.ranges (table_name, ordinal, replace) VALUES ($1, 0, true)",
@@ -207,6 +208,8 @@ pub fn copy_all_again(table: &str, reason: &str) -> Result<(), Error> {
 /// The table's rows are compared with the source's, online, and what differs is written; readers keep what is there.
 /// The stream's changes are applied meanwhile, and may meet rows that aren't as they should be.
 pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
+    // Every key is compared, and those that are refused are noted again.
+    super::quarantine::forget(table)?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(table)])?;
     sql::run(
         "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason) VALUES ($1, true, $2) \
@@ -266,7 +269,8 @@ pub fn set_ready(name: &str) -> Result<(), Error> {
 
 pub fn counts() -> Result<Vec<(String, Counts)>, Error> {
     let rows = sql::run(
-        "SELECT name, inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing \
+        "SELECT name, inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, \
+                quarantined, unbalanced \
          FROM odoo_mirror_internal.tables",
         &[],
     )?;
@@ -285,6 +289,8 @@ pub fn counts() -> Result<Vec<(String, Counts)>, Error> {
                 skipped: count(8),
                 filtered: count(9),
                 missing: count(10),
+                quarantined: count(11),
+                unbalanced: count(12),
             };
             (text(row, 0), counts)
         })
@@ -303,6 +309,8 @@ pub fn note_counts(name: &str, counts: &Counts, last_change: i64) -> Result<(), 
         counts.skipped,
         counts.filtered,
         counts.missing,
+        counts.quarantined,
+        counts.unbalanced,
     ];
     let mut texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
     texts.push(last_change.to_string());
@@ -312,8 +320,9 @@ pub fn note_counts(name: &str, counts: &Counts, last_change: i64) -> Result<(), 
         "UPDATE odoo_mirror_internal.tables SET inserts = $2::bigint, updates = $3::bigint, deletes = $4::bigint, \
                 truncates = $5::bigint, split = $6::bigint, applied = $7::bigint, folded = $8::bigint, \
                 skipped = $9::bigint, filtered = $10::bigint, missing = $11::bigint, \
-                last_change = CASE WHEN $12::bigint = 0 THEN last_change \
-                    ELSE timestamptz '2000-01-01 00:00:00+00' + $12::bigint * interval '1 microsecond' END \
+                quarantined = $12::bigint, unbalanced = $13::bigint, \
+                last_change = CASE WHEN $14::bigint = 0 THEN last_change \
+                    ELSE timestamptz '2000-01-01 00:00:00+00' + $14::bigint * interval '1 microsecond' END \
          WHERE name = $1",
         &parameters,
     )

@@ -74,6 +74,7 @@ pub fn plan(
             if rows_there { "its rows are being compared with the source's" } else { "it is being filled" };
         return super::registry::reconcile(&shape.name, reason);
     }
+    super::quarantine::forget(&shape.name)?;
     sql::run("DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1", &[Some(&shape.name)])?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(&shape.name)])?;
     // Rows that are there give way in the same transaction that brings the new ones: readers never miss them.

@@ -2,6 +2,7 @@
 
 use super::catalog;
 use super::check::Check;
+use super::comments::{self, Comments};
 use super::connect::Connector;
 use super::identity::{self, SourceIdentity};
 use super::slot::{self, SlotState};
@@ -45,6 +46,7 @@ pub struct Inspection {
 #[derive(Debug)]
 pub struct Found {
     pub table: SourceTable,
+    pub comments: Comments,
     /// Into which pieces a copy is cut.
     pub ranges: Vec<KeyRange>,
 }
@@ -77,6 +79,8 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
         });
     }
     let slot = slot::slot(&client, &request.slot).await?;
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let mut comments = comments::comments(&client, &oids).await?;
     let mut found = Vec::with_capacity(tables.len());
     for table in tables {
         let ranges = if request.known.contains(&table.oid) {
@@ -84,7 +88,7 @@ pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<
         } else {
             key_cuts::range_cuts(&client, &table, request.rows_per_range).await?
         };
-        found.push(Found { table, ranges });
+        found.push(Found { comments: comments.remove(&table.oid).unwrap_or_default(), table, ranges });
     }
     let row = client
         .query_one(

@@ -103,6 +103,8 @@ pub struct Gauges {
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
+    /// A batch ends at the first commit at or past this, whatever else there is; 0: none is asked to.
+    pub end_batch_at: AtomicU64,
     /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for any more.
     pub slot_given_up: OnceLock<String>,
 }

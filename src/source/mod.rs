@@ -5,6 +5,7 @@
 pub mod catalog;
 pub mod check;
 pub mod chunk;
+pub mod comments;
 pub mod connect;
 pub mod identity;
 pub mod inspect;

@@ -289,11 +289,21 @@ impl Stream {
                         }
                         self.gauges.received.store(self.received.0, Ordering::Relaxed);
                         self.batch_began.get_or_insert_with(Instant::now);
+                        self.end_batch_where_asked();
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Who compares rows looks at them there: what is touched beyond a snapshot can't be told by it.
+    fn end_batch_where_asked(&mut self) {
+        let asked = self.gauges.end_batch_at.load(Ordering::Relaxed);
+        if asked != 0 && self.received.0 >= asked {
+            self.gauges.end_batch_at.store(0, Ordering::Relaxed);
+            self.assembler.end_batch();
+        }
     }
 
     fn told(&mut self, end: Lsn, sent_at: i64) {

@@ -83,8 +83,9 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 let ended = ended.clone();
                 // While the stream runs chunks are rare, and nobody's session should lie idle.
                 let spare = streaming.is_none().then(|| Arc::clone(&spare));
+                let gauges = remote.gauges.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(&connector, spare.as_deref(), other, &outbox).await {
+                    if let Err(error) = answer(&connector, spare.as_deref(), other, &outbox, &gauges).await {
                         let _ = ended.send(error);
                     }
                 });
@@ -122,6 +123,7 @@ async fn answer(
     spare: Option<&chunk::Spare>,
     request: Request,
     outbox: &Outbox,
+    gauges: &Gauges,
 ) -> Result<(), Error> {
     let event = match request {
         Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await?)),
@@ -155,7 +157,7 @@ async fn answer(
             Event::Filenodes(pairs.collect::<Result<_, tokio_postgres::Error>>()?)
         }
         Request::Chunk(request) => return chunk::read(connector, spare, request, outbox).await,
-        Request::Probe(steps) => return probe::serve(connector, steps, outbox).await,
+        Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
         Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),
     };

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-const ODOO: &str = "CREATE TABLE account_move (id int PRIMARY KEY, partner_id int, invoice_date date, move_type varchar, state varchar, name varchar, amount_total numeric);
+pub const ODOO: &str = "CREATE TABLE account_move (id int PRIMARY KEY, partner_id int, invoice_date date, move_type varchar, state varchar, name varchar, amount_total numeric);
     CREATE TABLE res_partner (id int PRIMARY KEY, name varchar, vat varchar, is_company bool);
     CREATE TABLE hr_employee (id int PRIMARY KEY, name varchar); CREATE TABLE project_project (id int PRIMARY KEY, name jsonb);
     CREATE TABLE project_task_type (id int PRIMARY KEY, name jsonb, fold bool); CREATE TABLE project_task_user_rel (task_id int, user_id int, PRIMARY KEY (task_id, user_id));
     INSERT INTO res_partner VALUES (1, 'Deco')";
 
 /// The check's ok, detail and hint.
-fn check(mirror: &Cluster, name: &str) -> Option<(Option<bool>, String, String)> {
+pub fn check(mirror: &Cluster, name: &str) -> Option<(Option<bool>, String, String)> {
     let query =
         format!("SELECT ok, detail, coalesce(hint, '') FROM odoo_mirror.doctor() WHERE \"check\" = '{name}'");
     let row = mirror.try_rows("mirror", &query).ok()?.pop()?;
@@ -22,7 +22,7 @@ fn check(mirror: &Cluster, name: &str) -> Option<(Option<bool>, String, String)>
 
 /// Waits until the check fails, and returns its hint.
 #[track_caller]
-fn fails(pair: &Pair, name: &str) -> String {
+pub fn fails(pair: &Pair, name: &str) -> String {
     eventually(&format!("{name} fails"), LIMIT, || {
         check(&pair.mirror, name).filter(|(ok, ..)| *ok == Some(false))
     })

@@ -49,7 +49,7 @@ fn a_mirror_is_installed_copies_streams_stops_goes_on_and_goes() {
 fn streams_each_operation(pair: &Pair) {
     pair.on_source("INSERT INTO res_partner (name, mood) VALUES ('new', 'happy'), ('other', NULL)");
     pair.on_source(
-        "UPDATE res_partner SET name = upper(name), rate = 'Infinity' WHERE id % 10 = 0 AND name <> ''",
+        "UPDATE res_partner SET name = upper(name), rate = 'NaN' WHERE id % 10 = 0 AND name <> ''",
     );
     pair.on_source("UPDATE account_move SET amount = amount + 1");
     pair.on_source("UPDATE account_move SET id = id + 1000 WHERE id < 20");

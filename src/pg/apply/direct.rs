@@ -3,8 +3,66 @@
 
 use pgrx::prelude::*;
 
+use super::Work;
 use super::target::Target;
+use crate::error::Error;
+use crate::mirror::batch::{Action, Change, Span};
+use crate::mirror::stream_table::Standing;
+use crate::pg::memory::Inserting;
 use crate::wire::Tuple;
+
+/// From so many on, one statement that deletes by an array of keys is cheaper than looking up each.
+const MANY_DELETES: usize = 32;
+
+impl Work<'_> {
+    /// Writes the changes row by row, if the table is one for that.
+    pub(super) fn written(&mut self, changes: &[Change]) -> Result<bool, Error> {
+        let Some(mut direct) = Direct::open(self.target, self.relation) else { return Ok(false) };
+        let of = |action: Action| changes.iter().filter(move |change| change.action == action);
+        let loose = self.target.table.standing == Standing::Loose && self.target.table.has_key();
+        let deletes: Vec<Span> = of(Action::Delete).map(|change| change.key).collect();
+        if deletes.len() >= MANY_DELETES && self.target.deletes_by_array().is_some() {
+            self.delete(&deletes)?;
+        } else if !deletes.is_empty() {
+            direct.command(|direct| {
+                for key in deletes {
+                    let found = direct.delete(self.target, self.arena.tuple(key));
+                    self.account(u64::from(found), 1);
+                }
+            });
+        }
+        let inserting = self.tells().then(Inserting::begin);
+        direct.command(|direct| {
+            for change in of(Action::Insert) {
+                let row = self.arena.tuple(change.row);
+                match loose {
+                    true => drop(direct.put(self.target, row, false)),
+                    false => direct.insert(self.target, row),
+                }
+                self.applied.applied += 1;
+            }
+        });
+        drop(inserting);
+        direct.command(|direct| {
+            for change in changes {
+                let row = self.arena.tuple(change.row);
+                match change.action {
+                    Action::Replace => {
+                        direct.put(self.target, row, false);
+                        self.applied.applied += 1;
+                    }
+                    Action::Update { partial } => {
+                        let found = direct.put(self.target, row, partial);
+                        self.account(u64::from(found), 1);
+                    }
+                    Action::Insert | Action::Delete | Action::Nothing => {}
+                }
+            }
+        });
+        direct.end();
+        Ok(true)
+    }
+}
 
 /// A table open for writing. Ended by [`end`](Self::end); after an error the abort frees it.
 pub(super) struct Direct {

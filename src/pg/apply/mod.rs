@@ -1,7 +1,9 @@
 //! Applies batches: folded changes through SPI, set by set, with the owner's rights, in the caller's transaction.
 
+mod aside;
 mod column;
 mod direct;
+mod looking;
 mod statement;
 mod target;
 
@@ -11,7 +13,9 @@ use std::sync::Arc;
 
 use pgrx::prelude::*;
 
-use self::direct::Direct;
+pub use self::aside::{Held, Verdicts};
+
+use self::aside::Aside;
 use self::target::{Statement, Target, array};
 use super::memory::Inserting;
 use super::owner::AsOwner;
@@ -34,6 +38,15 @@ pub struct Applied {
     pub copy_again: Vec<usize>,
     /// The destination refused the table's changes; they are undone, the others stand.
     pub refused: Option<Error>,
+    /// Changes of rows that the destination refuses, set aside.
+    pub quarantined: u64,
+    /// What became of rows that are refused, or were.
+    pub verdicts: Verdicts,
+}
+
+/// A statement of ours looks at its next row.
+pub fn looks_at_row() {
+    looking::at_next();
 }
 
 /// How to apply.
@@ -41,7 +54,8 @@ pub struct Applied {
 pub enum Care {
     /// Fast: any error fails the whole batch.
     None,
-    /// Each table in a subtransaction of its own: one that the destination refuses does not stop the others.
+    /// Each table in a subtransaction of its own: one that the destination refuses does not stop the others, and of its rows
+    /// those that are refused are set aside.
     EachTable,
 }
 
@@ -50,23 +64,31 @@ pub struct Applier {
     targets: HashMap<u32, Target>,
     /// The table being applied to, for the words of an error.
     at: Option<String>,
+    /// Keys whose rows are set aside, table by table.
+    held: Held,
+    /// What is to be deleted is known to be there.
+    sure: bool,
 }
 
 impl Applier {
     /// Applies the batch's changes; the transaction is the caller's. One result a part, in the batch's order.
     pub fn apply(&mut self, batch: &Batch, care: Care) -> Result<Vec<Applied>, Error> {
         let mut results = Vec::with_capacity(batch.tables.len());
+        let mut attempts = aside::begin(care)?;
         for part in &batch.tables {
             self.at = Some(part.table.name.clone());
+            let mut aside = Aside::of(&mut self.held, &part.table.name, self.sure, attempts);
             let result = match care {
-                Care::None => self.table(&batch.arena, part, care),
-                Care::EachTable => transaction::subtransaction(|| self.table(&batch.arena, part, care)),
+                Care::None => self.table(&batch.arena, part, care, &mut aside),
+                Care::EachTable => self.carefully(&batch.arena, part, &mut aside),
             };
+            attempts = aside.attempts_left();
+            let verdicts = aside.end(&mut self.held, &part.table.name, result.is_ok());
             results.push(match result {
-                Ok(applied) => applied,
+                Ok(applied) => Applied { verdicts, ..applied },
                 Err(error) if care == Care::EachTable && error.verdict != Verdict::Retry => {
                     self.targets.remove(&part.table.source_oid);
-                    Applied { refused: Some(error), ..Applied::default() }
+                    Applied { refused: Some(error), verdicts, ..Applied::default() }
                 }
                 Err(error) => return Err(error),
             });
@@ -89,6 +111,34 @@ impl Applier {
         ))
     }
 
+    /// Applies the table's part in a subtransaction; if it is refused, again, and then only the rows that are refused are left out.
+    fn carefully(&mut self, arena: &Arena, part: &TableBatch, aside: &mut Aside) -> Result<Applied, Error> {
+        let mut once =
+            || transaction::subtransaction(|| self.table(arena, part, Care::EachTable, &mut *aside));
+        match once() {
+            Err(error) if part.table.has_key() && aside::is_about_rows(&error) => {
+                self.targets.remove(&part.table.source_oid);
+                aside.begin_isolating();
+                transaction::subtransaction(|| self.table(arena, part, Care::EachTable, aside))
+            }
+            result => result,
+        }
+    }
+
+    /// What is deleted here is known to be there: a row that stays is refused.
+    pub fn mending() -> Applier {
+        Applier { sure: true, ..Applier::default() }
+    }
+
+    /// Takes note of which rows are set aside.
+    pub fn hold(&mut self, held: Held) {
+        self.held = held;
+    }
+
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
     /// Forgets what was prepared: after an abort, plans and descriptors may belong to what was undone.
     pub fn forget(&mut self) {
         self.targets.clear();
@@ -103,7 +153,13 @@ impl Applier {
         Some(target.key_text(arena.tuple(key)))
     }
 
-    fn table(&mut self, arena: &Arena, part: &TableBatch, care: Care) -> Result<Applied, Error> {
+    fn table(
+        &mut self,
+        arena: &Arena,
+        part: &TableBatch,
+        care: Care,
+        aside: &mut Aside,
+    ) -> Result<Applied, Error> {
         let mut applied = Applied::default();
         let owner = AsOwner::switch()?;
         let relation = Opened::open(&part.table.name)?;
@@ -121,10 +177,10 @@ impl Applier {
             if fits {
                 target.adopt(&part.table, &part.layout);
             }
-            let mut work = Work { target, relation: relation.0, arena, applied: &mut applied, care };
-            for step in &part.steps {
-                work.step(step)?;
-            }
+            let mut work = Work { target, relation: relation.0, arena, applied: &mut applied, care, aside };
+            let done = part.steps.iter().try_for_each(|step| work.step(step));
+            work.keep_rows();
+            done?;
         }
         for step in &part.steps {
             match step {
@@ -170,9 +226,6 @@ impl Drop for Opened {
     }
 }
 
-/// From so many on, one statement that deletes by an array of keys is cheaper than looking up each.
-const MANY_DELETES: usize = 32;
-
 /// One table's steps at work.
 struct Work<'a> {
     target: &'a mut Target,
@@ -180,21 +233,28 @@ struct Work<'a> {
     arena: &'a Arena,
     applied: &'a mut Applied,
     care: Care,
+    aside: &'a mut Aside,
 }
 
 impl Work<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         match step {
+            Step::Folded(changes) if self.aside.concerns() => self.folded_apart(changes),
             Step::Folded(changes) => self.folded(changes),
+            Step::Rekey { old, new, row } if self.aside.concerns() => self.rekey_apart(*old, *new, *row),
             Step::Rekey { old, new, row } => self.rekey(*old, *new, *row),
             Step::Whole { old, new } => self.whole(*old, *new),
-            Step::Truncate(truncated) => self.truncate(truncated),
+            Step::Truncate(truncated) => {
+                self.truncate(truncated)?;
+                self.truncated_apart(truncated);
+                Ok(())
+            }
             Step::Misfit(_) | Step::CopyAgain { .. } => Ok(()),
         }
     }
 
     fn folded(&mut self, changes: &[Change]) -> Result<(), Error> {
-        if self.care == Care::None && self.written(changes)? {
+        if self.care == Care::None && !self.aside.sure && self.written(changes)? {
             return Ok(());
         }
         let mut deletes = Vec::new();
@@ -231,54 +291,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Writes the changes row by row, if the table is one for that.
-    fn written(&mut self, changes: &[Change]) -> Result<bool, Error> {
-        let Some(mut direct) = Direct::open(self.target, self.relation) else { return Ok(false) };
-        let of = |action: Action| changes.iter().filter(move |change| change.action == action);
-        let loose = self.target.table.standing == Standing::Loose && self.target.table.has_key();
-        let deletes: Vec<Span> = of(Action::Delete).map(|change| change.key).collect();
-        if deletes.len() >= MANY_DELETES && self.target.deletes_by_array().is_some() {
-            self.delete(&deletes)?;
-        } else if !deletes.is_empty() {
-            direct.command(|direct| {
-                for key in deletes {
-                    let found = direct.delete(self.target, self.arena.tuple(key));
-                    self.account(u64::from(found), 1);
-                }
-            });
-        }
-        let inserting = self.tells().then(Inserting::begin);
-        direct.command(|direct| {
-            for change in of(Action::Insert) {
-                let row = self.arena.tuple(change.row);
-                match loose {
-                    true => drop(direct.put(self.target, row, false)),
-                    false => direct.insert(self.target, row),
-                }
-                self.applied.applied += 1;
-            }
-        });
-        drop(inserting);
-        direct.command(|direct| {
-            for change in changes {
-                let row = self.arena.tuple(change.row);
-                match change.action {
-                    Action::Replace => {
-                        direct.put(self.target, row, false);
-                        self.applied.applied += 1;
-                    }
-                    Action::Update { partial } => {
-                        let found = direct.put(self.target, row, partial);
-                        self.account(u64::from(found), 1);
-                    }
-                    Action::Insert | Action::Delete | Action::Nothing => {}
-                }
-            }
-        });
-        direct.end();
-        Ok(true)
-    }
-
     /// Whether inserts are told to somebody.
     fn tells(&self) -> bool {
         self.target.table.told && self.target.table.standing == Standing::Ready
@@ -291,9 +303,10 @@ impl Work<'_> {
         let spi = Spi::connect();
         let stored = self.target.rows(self.arena, rows.iter().copied(), false);
         let plan = self.target.plan(Statement::Insert)?;
-        self.applied.applied += spi.execute(plan, &mut [])?;
+        let count = spi.execute(plan, &mut [])?;
         stored.end();
-        Ok(())
+        self.applied.applied += count;
+        all_taken(count, rows.len())
     }
 
     /// `expected`: the rows are there; one that wasn't is counted as missing.
@@ -304,9 +317,11 @@ impl Work<'_> {
         let partial = unchanged.contains(&true);
         let spi = Spi::connect();
         let stored = self.target.rows(self.arena, rows.iter().copied(), false);
-        let plan = self.target.plan(Statement::Upsert { unchanged })?;
+        let watched = self.target.watched;
+        let plan = self.target.plan(Statement::Upsert { unchanged, watched })?;
         let count = spi.execute(plan, &mut [])?;
         stored.end();
+        all_taken(count, rows.len())?;
         let mut new = if expected { spi.new_rows() } else { Vec::new() };
         self.applied.applied += count - new.len() as u64;
         if self.target.table.standing == Standing::Ready {
@@ -325,6 +340,9 @@ impl Work<'_> {
     fn delete(&mut self, keys: &[Span]) -> Result<(), Error> {
         if !keys.is_empty() {
             let found = self.remove(keys)?;
+            if self.aside.sure {
+                all_taken(found, keys.len())?;
+            }
             self.account(found, keys.len() as u64);
         }
         Ok(())
@@ -422,6 +440,14 @@ impl Work<'_> {
             self.applied.applied += asked.saturating_sub(found);
         }
     }
+}
+
+/// A trigger may leave rows out without an error: then they aren't here, and nobody would know.
+fn all_taken(taken: u64, asked: usize) -> Result<(), Error> {
+    if taken >= asked as u64 {
+        return Ok(());
+    }
+    Err(Error::retry_slowly("a trigger on the mirror's table left rows out").sqlstate("09000"))
 }
 
 /// An SPI connection: its memory goes when it is dropped.

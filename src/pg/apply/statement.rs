@@ -30,8 +30,8 @@ impl Names<'_> {
     }
 
     /// Rows that replace what their keys held. `unchanged` marks columns to leave as they are. Returns for each
-    /// row whether it was new, and its place.
-    pub(super) fn upsert(&self, unchanged: &[bool]) -> String {
+    /// row whether it was new, and its place. `watched`: notes which row is being looked at.
+    pub(super) fn upsert(&self, unchanged: &[bool], watched: bool) -> String {
         let kept = |index: usize| unchanged.get(index).copied().unwrap_or(false);
         let present: Vec<&String> = self
             .columns
@@ -57,8 +57,9 @@ impl Names<'_> {
             set.join(", ")
         };
         let key = Self::list(self.key, "");
+        let noted = if watched { "WHERE odoo_mirror_internal.looks_at_row() " } else { "" };
         format!(
-            "INSERT INTO {} AS m ({columns}) SELECT {columns} FROM {ROWS} \
+            "INSERT INTO {} AS m ({columns}) SELECT {columns} FROM {ROWS} {noted}\
              ON CONFLICT ({key}) DO UPDATE SET {set} RETURNING m.xmax = '0'::xid, m.ctid",
             self.target()
         )

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pgrx::prelude::*;
 
 use super::column::ColumnReader;
+use super::looking;
 use super::statement::{Names, ROWS};
 use crate::error::Error;
 use crate::mirror::batch::{Arena, Span};
@@ -18,7 +19,7 @@ use crate::wire::{Column, Tuple};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Statement {
     Insert,
-    Upsert { unchanged: Vec<bool> },
+    Upsert { unchanged: Vec<bool>, watched: bool },
     Delete,
     Rekey { unchanged: Vec<bool> },
     FindWhole,
@@ -40,6 +41,8 @@ pub(super) struct Target {
     places: Vec<usize>,
     plans: HashMap<Statement, pg_sys::SPIPlanPtr>,
     scratch: Vec<u8>,
+    /// Which row is being looked at is noted.
+    pub(super) watched: bool,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
 }
@@ -75,6 +78,7 @@ impl Target {
                 places: Vec::new(),
                 plans: HashMap::new(),
                 scratch: Vec::new(),
+                watched: false,
                 values: vec![pg_sys::Datum::from(0usize); natts],
                 nulls: vec![true; natts],
             };
@@ -150,6 +154,7 @@ impl Target {
     /// Gathers rows (or keys, when `keys`) into a tuplestore that statements see as [`ROWS`].
     /// Inside SPI, in a memory context that outlives the statement.
     pub(super) fn rows(&mut self, arena: &Arena, spans: impl Iterator<Item = Span>, keys: bool) -> Rows {
+        looking::at_none();
         // SAFETY: the store lives in the current context; each row's values live in the row context, which is
         // reset once the store has its own copy.
         unsafe {
@@ -157,6 +162,9 @@ impl Target {
             let row_context = row_context();
             let mut count = 0;
             for span in spans {
+                if self.watched {
+                    looking::at_next();
+                }
                 let before = pg_sys::MemoryContextSwitchTo(row_context);
                 if keys {
                     self.fill_key(arena.tuple(span));
@@ -174,6 +182,7 @@ impl Target {
                 count += 1;
             }
             pg_sys::MemoryContextDelete(row_context);
+            looking::at_none();
             Rows::register(store, self.oid, count)
         }
     }
@@ -286,16 +295,29 @@ impl Target {
     pub(super) fn key_text(&mut self, key: Tuple<'_>) -> RowKey {
         let types = self.key_types();
         let values = self.key_values(key);
-        let text = |(value, type_oid): (pg_sys::Datum, pg_sys::Oid)| {
-            let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
-            // SAFETY: the value is one of the type; its text is copied.
-            unsafe {
-                pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
-                let text = pg_sys::OidOutputFunctionCall(output, value);
-                CStr::from_ptr(text).to_string_lossy().into_owned()
-            }
-        };
-        values.into_iter().zip(types).map(text).collect()
+        values.into_iter().zip(types).map(|(value, type_oid)| text_of(value, type_oid)).collect()
+    }
+
+    /// A row's mirrored columns by name, as text, None for NULL; without those that the stream left unchanged. What is text
+    /// already is taken as it is; without `reads`, other columns are left out.
+    pub(super) fn row_text(&mut self, row: Tuple<'_>, reads: bool) -> Vec<(String, Option<String>)> {
+        let mut texts = Vec::with_capacity(self.columns.len());
+        for ((reader, name), column) in self.readers.iter_mut().zip(&self.layout.columns).zip(row.iter()) {
+            let (Some(reader), Some(name)) = (reader, name) else { continue };
+            let text = match column {
+                Column::Unchanged => continue,
+                Column::Null => None,
+                Column::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+                Column::Binary(_) if !reads => continue,
+                Column::Binary(_) => {
+                    let type_oid = reader.type_oid;
+                    // SAFETY: in a transaction; the value is one of the reader's type.
+                    unsafe { reader.read(column, &mut self.scratch) }.map(|value| text_of(value, type_oid))
+                }
+            };
+            texts.push((name.clone(), text));
+        }
+        texts
     }
 
     pub(super) fn key_types(&self) -> Vec<pg_sys::Oid> {
@@ -321,7 +343,7 @@ impl Target {
         let key_types = self.key_types();
         let (sql, mut types) = match &statement {
             Statement::Insert => (names.insert(), vec![]),
-            Statement::Upsert { unchanged } => (names.upsert(unchanged), vec![]),
+            Statement::Upsert { unchanged, watched } => (names.upsert(unchanged, *watched), vec![]),
             Statement::Delete => match self.deletes_by_array() {
                 Some(key_type) => (names.delete_one_column(), vec![array_of(key_type)]),
                 None => (names.delete_several_columns(), vec![]),
@@ -418,6 +440,17 @@ unsafe fn formatted_type(attribute: &pg_sys::FormData_pg_attribute) -> String {
     // SAFETY: catalog lookups; the text is palloc'd and copied.
     unsafe {
         let text = pg_sys::format_type_with_typemod(attribute.atttypid, attribute.atttypmod);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
+    }
+}
+
+/// A value's text.
+fn text_of(value: pg_sys::Datum, type_oid: pg_sys::Oid) -> String {
+    let (mut output, mut varlena) = (pg_sys::InvalidOid, false);
+    // SAFETY: the value is one of the type; its text is copied.
+    unsafe {
+        pg_sys::getTypeOutputInfo(type_oid, &mut output, &mut varlena);
+        let text = pg_sys::OidOutputFunctionCall(output, value);
         CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use self::notes::Note;
 use self::piece::{Chunk, Done, Next, Stage};
-use super::apply::{Applier, Care};
+use super::apply::{Applier, Care, Verdicts};
 use super::follow::Following;
 use super::registry::{self, Table};
-use super::{guc, transaction};
+use super::{guc, quarantine, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::fence::{Passed, Record, RowKey};
@@ -25,6 +25,7 @@ use crate::mirror::stream_table::Layout;
 use crate::source::link::{Prober, Request};
 use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
 use crate::source::stream::StreamCommand;
+use crate::wire::Lsn;
 
 /// After a piece that couldn't be read or proved nothing.
 const REST: Duration = Duration::from_secs(1);
@@ -64,14 +65,28 @@ struct Comparing {
     here: Side,
     chunk: Option<Chunk>,
     mender: Applier,
+    /// Rows of the last piece that was written and the destination refused, or takes again.
+    verdicts: Verdicts,
 }
 
 impl Comparing {
     fn new(note: Note, table: Table) -> Comparing {
         let tiling = Tiling::of(&table.source, &table.shape);
         let (there, here) = sides(&table.source, &table.shape);
-        let (record, mender) = (Record::default(), Applier::default());
-        Comparing { note, table, record, recording: false, tiling, there, here, chunk: None, mender }
+        let (record, mender) = (Record::default(), Applier::mending());
+        let verdicts = Verdicts::new();
+        Comparing {
+            note,
+            table,
+            record,
+            recording: false,
+            tiling,
+            there,
+            here,
+            chunk: None,
+            mender,
+            verdicts,
+        }
     }
 
     /// The next piece, from where the table is.
@@ -95,8 +110,9 @@ impl Comparing {
         }
     }
 
-    /// Brings rows and keys of the source here, by the applier's own means.
-    fn write(&mut self, done: &Done) -> Result<(), Error> {
+    /// Brings rows and keys of the source here, by the applier's own means; those that are refused are set aside.
+    fn write(&mut self, done: &Done, at: Lsn) -> Result<(), Error> {
+        self.verdicts.clear();
         if done.rows.is_empty() && done.gone.is_empty() {
             return Ok(());
         }
@@ -104,11 +120,25 @@ impl Comparing {
         let layout = Arc::new(Layout { columns, key: self.key_places() });
         let batch = Batch::of_rows(&self.table.for_stream(false, false), &layout, &done.rows, &done.gone)
             .map_err(|error| Error::stop(format!("a row of the source can't be taken: {error}")))?;
-        let applied = self.mender.apply(&batch, Care::EachTable)?;
-        match applied.into_iter().find_map(|applied| applied.refused) {
+        self.mender.hold(quarantine::held()?);
+        let Some(applied) = self.mender.apply(&batch, Care::EachTable)?.into_iter().next() else {
+            return Ok(());
+        };
+        self.verdicts = applied.verdicts;
+        match applied.refused {
             Some(refused) => Err(refused),
-            None => Ok(()),
+            None => quarantine::note(&self.note.table, &self.verdicts, quarantine::Source::Comparing(at)),
         }
+    }
+
+    /// Of keys that were compared, those that are equal now are set aside no longer.
+    fn release(&self, chunk: &Chunk, done: &Done, at: Lsn) -> Result<(), Error> {
+        let Piece::Keys(keys) = &chunk.piece else { return Ok(()) };
+        let refused =
+            |key: &RowKey| self.verdicts.iter().any(|(other, refusal)| other == key && refusal.is_some());
+        let equal = keys.iter().filter(|key| !done.outcome.again.contains(key) && !refused(key));
+        let equal: Verdicts = equal.map(|key| (key.clone(), None)).collect();
+        quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing(at))
     }
 
     /// How many rows a piece has.
@@ -168,6 +198,14 @@ impl Reconciling {
         registry::recheck(&comparing.note.table, &moved)
     }
 
+    /// What the stream did to these rows was refused: they aren't as on the source.
+    pub(super) fn refused(&mut self, table: &str, verdicts: &Verdicts) {
+        if let Some(comparing) = self.comparing.as_mut().filter(|comparing| comparing.note.table == table) {
+            let refused = verdicts.iter().filter(|(_, refusal)| refusal.is_some());
+            refused.for_each(|(key, _)| comparing.record.refused(key));
+        }
+    }
+
     /// Takes what the source said about a piece.
     pub(super) fn probed(&mut self, probed: Probed) {
         let Some(comparing) = &mut self.comparing else { return };
@@ -179,7 +217,7 @@ impl Reconciling {
                 (chunk.past, chunk.piece, chunk.stage) = (past, piece, Stage::Opened);
             }
             Probed::Summed { id, rows, hash } if id == chunk.id => chunk.there = Some((rows, hash)),
-            Probed::Hashes { id, rows } if id == chunk.id => chunk.stage = Stage::Hashed(rows),
+            Probed::Hashes { id, rows } if id == chunk.id => chunk.hashed(rows),
             Probed::Rows { id, rows } if id == chunk.id => chunk.fetched.extend(rows),
             Probed::End { id } if id == chunk.id => chunk.stage = Stage::Fetched,
             Probed::GivenUp { id, error } if id == chunk.id => {
@@ -291,7 +329,7 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         }
         return Ok(());
     }
-    if chunk.waits_for_sum() {
+    if chunk.waits_for_hashes() {
         return Ok(());
     }
     if comparing.record.is_void() && !chunk.captured() {
@@ -304,9 +342,9 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
     }
     let stage = std::mem::replace(&mut chunk.stage, Stage::Asked);
     let next = transaction::transaction(|| match stage {
-        Stage::Hashed(source) => comparing.compare_rows(&mut chunk, &source).map(Some),
+        Stage::Hashed(source) => comparing.compare_hashed(&mut chunk, &source).map(Some),
         Stage::Fetched => comparing.conclude(&mut chunk).map(Some),
-        Stage::Asked | Stage::Opened | Stage::Captured => Ok(comparing.compare_sums(&mut chunk)),
+        Stage::Asked | Stage::Opened | Stage::Captured => comparing.compare_captured(&mut chunk),
     })?;
     match next {
         None => {
@@ -354,6 +392,7 @@ fn go_on(following: &mut Following<'_>, chunk: Chunk, next: Next) -> Result<(), 
 
 /// Writes what a piece asks for, and notes that it is done, in one commit.
 fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Result<(), Error> {
+    let at = following.applied;
     let reconciling = &mut following.reconciling;
     reconciling.ask(following.network, ProbeStep::Close);
     let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
@@ -367,10 +406,15 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             }
         };
         if noted {
-            comparing.write(done)?;
+            comparing.write(done, at)?;
+            notes::refused(&comparing.note, &comparing.verdicts)?;
+            if comparing.note.writes {
+                comparing.release(chunk, done, at)?;
+            }
         }
         Ok(noted)
     });
+    let verdicts = std::mem::take(&mut comparing.verdicts);
     match noted {
         Ok(true) => {
             if !matches!(chunk.piece, Piece::Keys(_)) {
@@ -379,6 +423,9 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             }
             if !done.outcome.again.is_empty() {
                 reconciling.rest_until = Some(Instant::now() + GLANCE * 10);
+            }
+            if !verdicts.is_empty() || matches!(chunk.piece, Piece::Keys(_)) {
+                following.applier.hold(transaction::transaction(quarantine::held)?);
             }
             Ok(())
         }
@@ -399,7 +446,9 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             let hint = format!("Mend that, then SELECT odoo_mirror.resync('{name}');");
             transaction::transaction(|| {
                 notes::failed(&name, &error)?;
-                registry::fail(&name, &error.message, error.hint.as_deref().unwrap_or(&hint))
+                let reason = quarantine::reason(&error);
+                registry::fail(&name, &reason, error.hint.as_deref().unwrap_or(&hint))?;
+                quarantine::note(&name, &verdicts, quarantine::Source::Comparing(at))
             })?;
             reload(following)
         }
@@ -436,7 +485,6 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         other => other,
     };
     let id = reconciling.last_id + 1;
-    let keyed = matches!(piece, Piece::Keys(_));
     let request = ProbeRequest {
         id,
         table_oid: comparing.table.source.oid,
@@ -448,7 +496,6 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         piece: piece.clone(),
         rows,
         must_see: comparing.record.must_see().to_vec(),
-        hash: !keyed,
         share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
     };
     comparing.chunk = Some(Chunk::new(id, piece));

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::mirror::fence::RowKey;
+use crate::pg::apply::Verdicts;
 use crate::pg::sql::{self, text};
 use crate::wire::Lsn;
 
@@ -80,6 +81,20 @@ pub(super) fn piece_done(
     Ok(updated.is_some())
 }
 
+/// Of what a piece wrote, this was refused.
+pub(super) fn refused(note: &Note, verdicts: &Verdicts) -> Result<(), Error> {
+    let keys: Vec<&RowKey> =
+        verdicts.iter().filter(|(_, refusal)| refusal.is_some()).map(|(key, _)| key).collect();
+    if keys.is_empty() {
+        return Ok(());
+    }
+    sql::run(
+        "UPDATE odoo_mirror_internal.reconciles SET written = written - $2::bigint WHERE table_name = $1",
+        &[Some(&note.table), Some(&keys.len().to_string())],
+    )
+    .map(drop)
+}
+
 /// Notes what became of keys that were compared once more.
 pub(super) fn keys_done(note: &Note, keys: &[RowKey], outcome: &Outcome) -> Result<bool, Error> {
     let keys = json(keys)?;
@@ -122,7 +137,8 @@ pub(super) fn table_done(note: &Note, generation: u64, at: Lsn) -> Result<bool, 
         "DELETE FROM odoo_mirror_internal.reconciles r USING odoo_mirror_internal.tables t \
          WHERE r.table_name = $1 AND t.name = $1 AND t.generation = $2::bigint AND r.ranges_done \
            AND NOT EXISTS (SELECT FROM odoo_mirror_internal.rechecks k WHERE k.table_name = $1) \
-         RETURNING r.writes OR r.different = 0, r.job, r.compared, r.different, r.written, r.found, r.keys_only",
+         RETURNING (r.writes OR r.different = 0) AND NOT EXISTS ( \
+             SELECT FROM odoo_mirror_internal.quarantine q WHERE q.table_name = $1), r.job, r.compared, r.different, r.written, r.found, r.keys_only",
         &[Some(&note.table), Some(&generation.to_string())],
     )?;
     let Some(row) = rows.first() else { return Ok(false) };
@@ -151,7 +167,12 @@ fn job_result(table: &str, row: &sql::Row, at: Lsn) -> Result<(), Error> {
     sql::run(
         "UPDATE odoo_mirror_internal.jobs SET result = coalesce(result, '{}') || pg_catalog.jsonb_build_object($2, \
              pg_catalog.jsonb_build_object('rows', $3::bigint, 'different', $4::bigint, 'written', $5::bigint, \
-                 'found', $6::jsonb, 'equal_at', $7::text)) WHERE id = $1::bigint",
+                 'quarantined', (SELECT count(*) FROM odoo_mirror_internal.quarantine q WHERE q.table_name = $2), \
+                 'found', (SELECT coalesce(pg_catalog.jsonb_agg(CASE WHEN q.key IS NULL THEN f \
+                               ELSE f || '{\"quarantined\": true}' END ORDER BY place), '[]') \
+                           FROM pg_catalog.jsonb_array_elements($6::jsonb) WITH ORDINALITY AS e (f, place) \
+                           LEFT JOIN odoo_mirror_internal.quarantine q ON q.table_name = $2 AND pg_catalog.to_jsonb(q.key) = f -> 'key'), \
+                 'equal_at', $7::text)) WHERE id = $1::bigint",
         &[
             Some(job),
             Some(table),

@@ -13,6 +13,14 @@ pub fn default_major() -> u32 {
     }
 }
 
+/// The major version of sources: `ODOO_MIRROR_SOURCE_PG`, or the one under test.
+pub fn source_major() -> u32 {
+    match std::env::var("ODOO_MIRROR_SOURCE_PG") {
+        Ok(major) => major.parse().expect("ODOO_MIRROR_SOURCE_PG is a major version"),
+        Err(_) => default_major(),
+    }
+}
+
 /// The directory of `postgres`, `initdb`, `psql` of that version: what scripts/servers.sh put in place, else Debian's.
 pub fn bindir(major: u32) -> PathBuf {
     let servers = match std::env::var_os("ODOO_MIRROR_SERVERS") {
@@ -24,6 +32,10 @@ pub fn bindir(major: u32) -> PathBuf {
         // Not through the link in target/: user postgres may not be able to walk that way.
         let config = config.canonicalize().expect("it exists");
         return config.parent().expect("pg_config lies in a directory").to_path_buf();
+    }
+    // Old ones are sources only, and have no pg_config.
+    if let Ok(programs) = servers.join(major.to_string()).join("bin").canonicalize() {
+        return programs;
     }
     let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
     assert!(debian.join("postgres").exists(), "no PostgreSQL {major} here: run scripts/servers.sh {major}");

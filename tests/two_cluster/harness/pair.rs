@@ -79,6 +79,7 @@ impl Pair {
         PairBuilder {
             source: Cluster::builder()
                 .name("source")
+                .major(super::installation::source_major())
                 .conf("wal_level", "logical")
                 .conf("max_wal_senders", "20")
                 .conf("max_replication_slots", "20")

@@ -505,6 +505,11 @@ fn every_view_and_function_gives_the_golden_answer_on_the_generated_source() {
 }
 
 #[test]
+fn on_a_bare_six_table_publication_of_the_generated_source_too() {
+    check(&generated(&SIX), "generated, bare", true);
+}
+
+#[test]
 fn amounts_are_read_exactly() {
     assert_eq!(amount("-12.5"), -12_500_000);
     assert_eq!(amount("0.000001"), 1);
