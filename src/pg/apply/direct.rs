@@ -228,7 +228,10 @@ fn fitting_key(target: &Target, relation: pg_sys::Relation) -> Option<pg_sys::Oi
         let same = pg_sys::bms_equal(indexed, columns);
         pg_sys::bms_free(indexed);
         pg_sys::bms_free(columns);
-        (same && index != pg_sys::InvalidOid).then_some(index)
+        // The lookup asks for whole equal rows when rows are told apart here by another index.
+        let identity = pg_sys::RelationGetReplicaIndex(relation);
+        let identifies = identity == pg_sys::InvalidOid || identity == index;
+        (same && identifies && index != pg_sys::InvalidOid).then_some(index)
     }
 }
 
