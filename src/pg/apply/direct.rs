@@ -35,9 +35,10 @@ impl Work<'_> {
         direct.command(|direct| {
             for change in of(Action::Insert) {
                 let row = self.arena.tuple(change.row);
-                match loose {
-                    true => drop(direct.put(self.target, row, false)),
-                    false => direct.insert(self.target, row),
+                if loose {
+                    direct.put(self.target, row, false);
+                } else {
+                    direct.insert(self.target, row);
                 }
                 self.applied.applied += 1;
             }
