@@ -41,6 +41,8 @@ struct Transaction {
     commit_time: i64,
     /// Applied before: the stream repeats it after a reconnect.
     repeated: bool,
+    /// Some of it came.
+    changed: bool,
 }
 
 pub struct Assembler {
@@ -97,9 +99,14 @@ impl Assembler {
         self.batch.boundary.map(|boundary| boundary.end)
     }
 
-    /// Ends the batch here, at a source commit.
+    /// Ends the batch before the transaction at hand, which has only begun.
     pub fn end_batch(&mut self) {
-        self.cut = self.at_boundary();
+        self.cut = self.has_only_begun();
+    }
+
+    /// Whether nothing of the open transaction came yet but its beginning.
+    pub fn has_only_begun(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| !transaction.changed)
     }
 
     /// Whether the batch ends here, whatever else there is.
@@ -175,11 +182,13 @@ impl Assembler {
             route.open = None;
         }
         self.events = 0;
-        self.cut = false;
+        let before_it = std::mem::take(&mut self.cut) && self.has_only_begun();
         let mut batch = std::mem::take(&mut self.batch);
         batch.tables = self.open.drain(..).map(OpenTable::into_batch).collect();
         if let Some(transaction) = &self.transaction {
-            batch.boundary = None;
+            if !before_it {
+                batch.boundary = None;
+            }
             self.batch.oldest_commit = Some(transaction.commit_time);
         }
         batch
@@ -199,7 +208,7 @@ impl Assembler {
                 let xid = widen(xid, self.near);
                 self.near = xid;
                 let repeated = final_lsn < self.start;
-                self.transaction = Some(Transaction { xid, commit_time, repeated });
+                self.transaction = Some(Transaction { xid, commit_time, repeated, changed: false });
                 if !repeated {
                     self.batch.oldest_commit.get_or_insert(commit_time);
                 }
@@ -249,7 +258,8 @@ impl Assembler {
 
     /// The relation's part of the batch and the transaction at hand; None when the event goes nowhere.
     fn part(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
-        let transaction = self.transaction.as_ref().ok_or(StreamError::OutsideTransaction(what))?;
+        let transaction = self.transaction.as_mut().ok_or(StreamError::OutsideTransaction(what))?;
+        transaction.changed = true;
         let route = self.routes.get_mut(&oid).ok_or(StreamError::UnknownRelation(oid))?;
         if transaction.repeated {
             return Ok(None);

@@ -286,7 +286,9 @@ impl<'a> Following<'a> {
             memory::forget();
             self.open = false;
             self.set_aside = false;
-            self.applier.hold(transaction::transaction(quarantine::held)?);
+            if let Ok(held) = transaction::transaction(quarantine::held) {
+                self.applier.hold(held);
+            }
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
                 board::set_error(&error);

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::board::{self, State};
+use super::indexes::{self, Others};
 use super::mirror::{self, still_wanted};
 use super::network::Network;
 use super::owner::AsOwner;
@@ -11,7 +12,7 @@ use super::progress::{self, Progress, Settings};
 use super::refusals::{self, Kind};
 use super::registry::{self, Table};
 use super::table_making::{self, Filling};
-use super::{guc, indexes, origin, sql, transaction};
+use super::{guc, origin, sql, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate::{self, Cure, Refusal};
@@ -207,7 +208,7 @@ fn begin_anew(
     })?;
     board::write(|board| board.stale = true);
     board::forget_positions();
-    indexes::build_all(settings)?;
+    indexes::build_all(Others::Await, || still_wanted(settings))?;
     if before.slot != settings.slot && before.made_here {
         let request = Request::LeaveSlot { slot: before.slot, applied: before.applied };
         let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };

@@ -287,6 +287,30 @@ pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
     // Every key is compared, and those that are refused are noted again.
     super::quarantine::forget(table)?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(table)])?;
+    compare_all(table, reason)
+}
+
+/// As [reconcile], instead of going on with a first copy. Ranges that other workers are copying stay until they are done.
+pub fn reconcile_instead(table: &str, reason: &str) -> Result<(), Error> {
+    sql::run(
+        "WITH free AS (SELECT ordinal FROM odoo_mirror_internal.ranges WHERE table_name = $1 FOR UPDATE SKIP LOCKED) \
+         DELETE FROM odoo_mirror_internal.ranges r USING free WHERE r.table_name = $1 AND r.ordinal = free.ordinal",
+        &[Some(table)],
+    )?;
+    compare_all(table, reason)
+}
+
+/// Ranges of first copies that were given up.
+pub fn forget_given_up_ranges() -> Result<(), Error> {
+    sql::run(
+        "DELETE FROM odoo_mirror_internal.ranges r USING odoo_mirror_internal.tables t \
+         WHERE t.name = r.table_name AND t.state = 'reconciling'",
+        &[],
+    )
+    .map(drop)
+}
+
+fn compare_all(table: &str, reason: &str) -> Result<(), Error> {
     sql::run(
         "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason) VALUES ($1, true, $2) \
          ON CONFLICT (table_name) DO UPDATE SET writes = true, reason = excluded.reason, done_to = NULL, \

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::board::{self, State};
 use super::follow::Following;
+use super::indexes::{self, Others};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, indexes, mirror, objects, reconcile, transaction};
+use super::{copy, mirror, objects, reconcile, transaction};
 use crate::error::Error;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
@@ -42,7 +43,7 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     following.tables = transaction::transaction(registry::tables)?;
     transaction::transaction(|| mirror::adopt(&inspection, &following.tables, Filling::Online))?;
     // While they are empty, that takes no time.
-    indexes::build_all(following.settings)?;
+    indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
     following.tables = transaction::transaction(registry::tables)?;
     following.near = inspection.near;
     following.tell = true;
@@ -92,7 +93,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
             copy::Copied::None | copy::Copied::More => {
                 if !copy::rewritten(following.network, following.settings, Some(name))? {
                     transaction::transaction(registry::set_catching_up)?;
-                    indexes::build_all(following.settings)?;
+                    indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
                 }
                 board::set_state(State::Streaming, "");
                 following.look_again();

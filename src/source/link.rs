@@ -88,7 +88,7 @@ pub enum Event {
     Batch(Box<Batch>),
     /// The stream stands between two transactions and hands over nothing until `Resume`.
     Paused,
-    /// With nothing in flight the source stands here.
+    /// All that was committed before here was handed over, and nothing else.
     Idle {
         position: Lsn,
     },
@@ -107,8 +107,9 @@ pub struct Gauges {
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
-    /// A batch ends at the first commit at or past this, whatever else there is; 0: none is asked to.
-    pub end_batch_at: AtomicU64,
+    /// A batch ends after the last commit before this, whatever else there is, and `Idle` says that the stream stands there;
+    /// 0: nowhere in particular.
+    pub stand_at: AtomicU64,
     /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for any more.
     pub slot_given_up: OnceLock<String>,
 }

@@ -171,9 +171,9 @@ async fn answer(
     match ask {
         Ask::Begin => {
             let (opened, past) = begin(client, probe, outbox).await?;
-            // Told before a batch can end there: it is looked at right after that batch.
+            // Told before the stream can stand there: the rows here are looked at in that very moment.
             outbox.send(Event::Probed(Box::new(opened))).await;
-            gauges.end_batch_at.store(past.0, Ordering::Relaxed);
+            gauges.stand_at.store(past.0, Ordering::Relaxed);
             match probe.request.piece {
                 Piece::Keys(_) => hashes(client, &probe.request).await,
                 _ => sum(client, &probe.request).await,

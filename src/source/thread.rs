@@ -3,6 +3,7 @@
 //! Everything that talks to the source runs here. It is started by src/pg, with signals blocked.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -36,6 +37,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
     let (commands, mut commanded) = mpsc::unbounded_channel();
     let (ended, mut failures) = mpsc::unbounded_channel::<Error>();
     let mut streaming: Option<JoinHandle<()>> = None;
+    let spare = Arc::new(chunk::Spare::default());
     let (too_much, mut too_much_kept) = mpsc::unbounded_channel::<(String, Refusal)>();
     loop {
         let request = tokio::select! {
@@ -53,6 +55,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 let _ = commands.send(command);
             }
             Request::Stream(request) => {
+                spare.take();
                 if streaming.is_some() {
                     return Err(Error::stop("the stream was started twice"));
                 }
@@ -78,9 +81,11 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
             }
             other => {
                 let ended = ended.clone();
+                // While the stream runs chunks are rare, and nobody's session should lie idle.
+                let spare = streaming.is_none().then(|| Arc::clone(&spare));
                 let gauges = remote.gauges.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(&connector, other, &outbox, &gauges).await {
+                    if let Err(error) = answer(&connector, spare.as_deref(), other, &outbox, &gauges).await {
                         let _ = ended.send(error);
                     }
                 });
@@ -115,6 +120,7 @@ async fn give_up(
 
 async fn answer(
     connector: &Connector,
+    spare: Option<&chunk::Spare>,
     request: Request,
     outbox: &Outbox,
     gauges: &Gauges,
@@ -157,7 +163,7 @@ async fn answer(
             };
             Event::Seen(Box::new(looked.await))
         }
-        Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
+        Request::Chunk(request) => return chunk::read(connector, spare, request, outbox).await,
         Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
         Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),

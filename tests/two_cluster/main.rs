@@ -19,6 +19,7 @@ mod living;
 mod mirror_ddl;
 mod monitoring;
 mod old_stack;
+mod oracle;
 mod preparing;
 mod quarantining;
 mod reading;

@@ -228,12 +228,24 @@ fn the_alert_rules_pass_their_unit_tests_and_a_real_prometheus_scrapes_the_endpo
             get(web, "/api/v1/query?query=etl_up")
                 .ok()
                 .filter(|answer| answer.contains("\"value\":[") && answer.contains(",\"1\"]"))
-        })
+        });
+        // And the health script finds it there.
+        let health = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/verify-health.sh"))
+            .env(
+                "ODOO_MIRROR_DSN",
+                format!("host=127.0.0.1 port={} user=postgres dbname=mirror", pair.mirror.port()),
+            )
+            .env("ODOO_MIRROR_METRICS", "")
+            .env("PROMETHEUS_URL", format!("http://127.0.0.1:{web}"))
+            .output()
+            .expect("it runs");
+        String::from_utf8_lossy(&health.stdout).into_owned()
     });
     let _ = prometheus.kill();
     let _ = prometheus.wait();
     let _ = std::fs::remove_dir_all(&scratch);
-    scraped.expect("Prometheus scraped it");
+    let health = scraped.expect("Prometheus scraped it");
+    assert!(health.contains("pass  Prometheus"), "{health}");
     drop(pair);
 }
 

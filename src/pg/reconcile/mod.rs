@@ -4,6 +4,7 @@
 //! One table at a time, one piece after the other. What the source says arrives as events; what is to be done here is done
 //! between two source commits, in the applier's own transactions.
 
+mod failing;
 mod notes;
 mod piece;
 
@@ -50,6 +51,8 @@ pub(super) struct Reconciling {
     prober: Option<Prober>,
     comparing: Option<Comparing>,
     rest_until: Option<Instant>,
+    /// The source can't tell a piece of the table at hand, and never will.
+    unreadable: Option<Error>,
     last_id: u64,
 }
 
@@ -224,6 +227,7 @@ impl Reconciling {
                 pgrx::log!("odoo_mirror: comparing table \"{}\": {error}", comparing.note.table);
                 comparing.chunk = None;
                 self.rest_until = Some(Instant::now() + REST);
+                self.unreadable = Some(error).filter(failing::stays);
             }
             _ => {}
         }
@@ -313,6 +317,9 @@ pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
 /// Goes on with the piece at hand as far as it can be; between two source commits.
 pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
     let reconciling = &mut following.reconciling;
+    if let Some(error) = reconciling.unreadable.take() {
+        return failing::cannot_be_compared(following, &error);
+    }
     let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
     if !comparing.recording {
         return Ok(());
@@ -346,22 +353,25 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let Some(mut chunk) = comparing.chunk.take() else { return Ok(()) };
-    if matches!(chunk.stage, Stage::Opened) {
-        transaction::transaction(|| comparing.capture(&mut chunk))?;
-    }
+    let captured = match chunk.stage {
+        Stage::Opened => transaction::transaction(|| comparing.capture(&mut chunk)),
+        _ => Ok(()),
+    };
     let stage = std::mem::replace(&mut chunk.stage, Stage::Asked);
-    let next = transaction::transaction(|| match stage {
+    let compare = || match stage {
         Stage::Hashed(source) => comparing.compare_hashed(&mut chunk, &source).map(Some),
         Stage::Fetched => comparing.conclude(&mut chunk).map(Some),
         Stage::Asked | Stage::Opened | Stage::Captured => comparing.compare_captured(&mut chunk),
-    })?;
-    match next {
-        None => {
+    };
+    match captured.and_then(|()| transaction::transaction(compare)) {
+        Ok(None) => {
             chunk.stage = Stage::Captured;
             comparing.chunk = Some(chunk);
             Ok(())
         }
-        Some(next) => go_on(following, chunk, next),
+        Ok(Some(next)) => go_on(following, chunk, next),
+        Err(error) if failing::stays_here(&error) => failing::cannot_be_compared(following, &error),
+        Err(error) => Err(error),
     }
 }
 
@@ -450,16 +460,8 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             Ok(())
         }
         Err(error) => {
-            let name = comparing.note.table.clone();
-            reconciling.comparing = None;
-            let hint = format!("Mend that, then SELECT odoo_mirror.resync('{name}');");
-            transaction::transaction(|| {
-                notes::failed(&name, &error)?;
-                let reason = quarantine::reason(&error);
-                registry::fail(&name, &reason, error.hint.as_deref().unwrap_or(&hint))?;
-                quarantine::note(&name, &verdicts, quarantine::Source::Comparing(at))
-            })?;
-            reload(following)
+            let verdicts = std::mem::take(&mut comparing.verdicts);
+            failing::refused(following, &error, &verdicts, at)
         }
     }
 }

@@ -9,7 +9,7 @@ const ODOO: &str = "CREATE TABLE res_partner (id int PRIMARY KEY, name varchar);
     INSERT INTO res_partner VALUES (1, 'Deco Addict');
     INSERT INTO account_move VALUES (1, 'INV/1', 'out_invoice', 'posted', 1, 10.00)";
 
-/// The user's own, without the vector extension: its ids have defaults, rows are hidden from everybody, and a trigger hangs there.
+/// The user's own: its ids have defaults, rows are hidden from everybody, and a trigger hangs there.
 const THEIRS: &str = "CREATE SCHEMA ipai_memory;
     CREATE TABLE ipai_memory.sessions (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), agent_id text NOT NULL, source text, started_at timestamptz DEFAULT now(),
         finished_at timestamptz, topic text, raw_tokens_est int, notes text, metadata jsonb);
@@ -19,6 +19,18 @@ const THEIRS: &str = "CREATE SCHEMA ipai_memory;
     CREATE TABLE public.embed (chunk uuid);
     CREATE FUNCTION public.queue() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.embed VALUES (NEW.id); RETURN NEW; END $$;
     CREATE TRIGGER queue AFTER INSERT ON ipai_memory.chunks FOR EACH ROW EXECUTE FUNCTION public.queue()";
+
+/// With pgvector's type where this server has it, as the user's does.
+fn make_theirs(pair: &Pair) {
+    let vector = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'";
+    if pair.mirror_value(vector) == "0" {
+        make_theirs(&pair);
+    } else {
+        pair.on_mirror("CREATE EXTENSION vector");
+        pair.on_mirror(&THEIRS.replace("embedding float4[]", "embedding vector(3)"));
+        pair.on_mirror("CREATE INDEX ON ipai_memory.chunks USING hnsw (embedding vector_l2_ops)");
+    }
+}
 
 fn told(pair: &Pair) -> Vec<String> {
     let query = "SELECT content FROM ipai_memory.chunks WHERE topic = 'invoice-created' AND importance = 4 ORDER BY (metadata ->> 'invoice_id')::int";
