@@ -8,11 +8,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::board::{self, State};
 use super::follow::Following;
 use super::mirror::{self, still_wanted};
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
-use super::{board, ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
+use super::{ddl_history, guc, indexes, objects, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
 use crate::mirror::ddl;
@@ -39,6 +40,8 @@ const SHORTER_THAN_A_COMMIT: u64 = 24;
 pub(super) struct Drifting {
     noticed: Option<Noticed>,
     again_at: Option<Instant>,
+    /// Columns came or went, and indexes with them.
+    altered: bool,
 }
 
 /// What a look at the catalog found to differ.
@@ -66,6 +69,7 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), E
         let binary = following.binary;
         transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
         reconcile::leave(following, &table.name);
+        following.drifting.altered = true;
         following.look_again();
     }
     following.tables = transaction::attempt(registry::tables)?;
@@ -137,6 +141,10 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     if waits && following.drifting.again_at.is_none_or(|at| Instant::now() >= at) {
         take_over(following)?;
     }
+    if !following.drifting.is_waiting() && std::mem::take(&mut following.drifting.altered) {
+        indexes::build_all(following.settings)?;
+        board::set_state(State::Streaming, "");
+    }
     Ok(())
 }
 
@@ -173,7 +181,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
             }
             Some(Outcome::Compare) if table.state == "ready" => {
                 transaction::transaction(|| {
-                    registry::redescribe(name, &with_size(table, now))?;
+                    registry::redescribe(name, &as_kept(table, now))?;
                     registry::compare(name, "its file changed on the source")?;
                     ddl_history::note(name, "its file changed", "its rows are compared while it stays ready")
                 })?;
@@ -271,7 +279,7 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
     }
     table_making::alter(&table.name, ddl::follow(&table.name, changes))?;
     wait_for_locks(&guc::LOCK_TIMEOUT.get().to_string())?;
-    registry::redefine(&table.name, &with_size(table, becomes), &shape)?;
+    registry::redefine(&table.name, &as_kept(table, becomes), &shape)?;
     if changes.is_empty() {
         return Ok(());
     }
@@ -323,6 +331,11 @@ fn with_size(table: &Table, now: &SourceTable) -> SourceTable {
     SourceTable { bytes: table.source.bytes, ..now.clone() }
 }
 
+/// A description that the table's rows were not compared for: what was seen when they last were, still counts.
+fn as_kept(table: &Table, now: &SourceTable) -> SourceTable {
+    SourceTable { seen: table.source.seen.clone(), ..with_size(table, now) }
+}
+
 /// What the source publishes now; an Err inside: it couldn't be looked at.
 fn look(
     following: &mut Following<'_>,
@@ -357,6 +370,7 @@ fn reload(following: &mut Following<'_>) -> Result<(), Error> {
 
 /// Stops the stream between two transactions, until the tables are told to it.
 fn pause(following: &mut Following<'_>) -> Result<(), Error> {
+    following.drifting.altered = true;
     following.pause()?;
     following.tell = true;
     Ok(())

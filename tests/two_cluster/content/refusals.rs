@@ -83,7 +83,6 @@ fn rows_that_somebody_added_or_took_away_here_are_put_right_when_the_source_chan
 }
 
 #[test]
-#[test]
 fn more_refused_rows_than_can_be_set_aside_in_the_middle_of_a_long_transaction_fail_that_table_alone() {
     let pair = super::builder().mirror_conf("odoo_mirror.batch_size", "10").start();
     super::begin(&pair, THREE);

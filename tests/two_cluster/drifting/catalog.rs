@@ -163,3 +163,23 @@ fn a_table_without_a_key_gets_one_and_loses_it() {
     told(&pair, "t", 1);
     ends_equal(&pair);
 }
+
+#[test]
+fn an_index_that_readers_count_on_comes_with_its_column() {
+    let pair = mirroring(
+        "CREATE TABLE hr_expense (id int PRIMARY KEY, n int); INSERT INTO hr_expense SELECT i, i FROM generate_series(1, 300) i",
+    );
+    let there = "SELECT to_regclass('odoo_mirror.idx_hr_expense_sheet') IS NOT NULL";
+    assert_eq!(pair.mirror_value(there), "f");
+    pair.on_source("ALTER TABLE hr_expense ADD COLUMN sheet_id int; UPDATE hr_expense SET sheet_id = id");
+    let is_there = || (pair.mirror_value(there) == "t").then_some(());
+    eventually("the index is built", LIMIT, is_there);
+    pair.on_source("ALTER TABLE hr_expense DROP COLUMN sheet_id; ALTER TABLE hr_expense ADD COLUMN sheet_id bigint DEFAULT 7; UPDATE hr_expense SET n = 0 WHERE id = 1");
+    eventually("it is gone or made anew", LIMIT, || {
+        (pair.mirror_value("SELECT count(*) FROM odoo_mirror.hr_expense WHERE sheet_id = 7") == "300")
+            .then_some(())
+    });
+    ends_equal(&pair);
+    eventually("the index is built again", LIMIT, is_there);
+    assert_eq!(pair.mirror_value("SELECT odoo_mirror.status() ->> 'state'"), "streaming");
+}

@@ -101,3 +101,31 @@ fn changes_while_the_worker_dies_again_and_again_end_equal() {
     busy.end();
     ends_equal(&pair);
 }
+
+#[test]
+fn changes_during_the_first_copy_end_equal() {
+    for change in [
+        "ALTER TABLE t ADD COLUMN more int DEFAULT 5; UPDATE t SET more = 6 WHERE id % 10 = 0",
+        "ALTER TABLE t DROP COLUMN old; ALTER TABLE t ALTER note TYPE jsonb USING to_jsonb(note)",
+        "ALTER TABLE t RENAME TO v; ALTER TABLE v RENAME COLUMN note TO remark",
+    ] {
+        let pair = builder().mirror_conf("odoo_mirror.copy_range_rows", "200").start();
+        pair.on_source(&TABLE.replace("1000", "20000").replace(" DEFAULT 'x'", ""));
+        pair.publish_all();
+        let busy = Busy::with(&pair, &["t", "u", "v"]);
+        pair.configure_and_start();
+        eventually("it copies", LIMIT, || {
+            let copied = "SELECT count(*) FROM odoo_mirror.tables() WHERE copied_rows > 0";
+            (pair.mirror_value(copied) != "0").then_some(())
+        });
+        pair.on_source(change);
+        busy.some_more();
+        busy.end();
+        // A copy that was under way may fail, and is begun again by itself.
+        eventually(&format!("{change}: it is ready"), LIMIT, || {
+            let ready = "SELECT count(*) FROM odoo_mirror.tables() WHERE state = 'ready' AND table_name IN ('t', 'v')";
+            (pair.mirror_value(ready) == "1").then_some(())
+        });
+        pair.assert_all_equal();
+    }
+}
