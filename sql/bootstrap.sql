@@ -83,10 +83,6 @@ CREATE TABLE odoo_mirror_internal.refusals (
     equal_at      timestamptz
 );
 
--- Always empty: written to, and rolled back, to see whether the disk has room.
-CREATE UNLOGGED TABLE odoo_mirror_internal.room (filler text);
-ALTER TABLE odoo_mirror_internal.room ALTER COLUMN filler SET STORAGE PLAIN;
-
 CREATE TABLE odoo_mirror_internal.tables (
     name            text PRIMARY KEY,
     source_oid      oid NOT NULL,

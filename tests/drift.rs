@@ -246,6 +246,7 @@ impl Source {
             via_root: false,
             last_attnum: self.last_attnum,
             files: vec![(7, self.file)],
+            published_as: String::new(),
             seen: String::new(),
         }
     }
@@ -537,6 +538,12 @@ fn what_only_rows_can_tell_is_compared() {
         let outcome = decide(&mirror.kept, &mirror.shape, &now, Ok(&shape(&now)), None);
         assert!(matches!(outcome, Outcome::Refill(_)), "{case:?}: {outcome:?}");
     }
+    // It left the publication and came back: nothing else tells.
+    let source = Source::new();
+    let mirror = Mirror::of(&source);
+    let now = SourceTable { published_as: "another".into(), ..source.catalog() };
+    let outcome = decide(&mirror.kept, &mirror.shape, &now, Ok(&shape(&now)), None);
+    assert!(matches!(outcome, Outcome::Refill(_)), "{outcome:?}");
     let mut source = Source::new();
     let mirror = Mirror::of(&source);
     source.run(&Op::Vacuum);

@@ -78,6 +78,7 @@ fn account_move() -> SourceTable {
         via_root: false,
         last_attnum: 2,
         files: vec![(16_400, 16_400)],
+        published_as: String::new(),
         seen: String::new(),
     }
 }

@@ -78,6 +78,7 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
     (kept.oid, kept.kind, kept.replica_identity, kept.via_root, kept.last_attnum)
         != (now.oid, now.kind, now.replica_identity, now.via_root, now.last_attnum)
         || kept.row_filter != now.row_filter
+        || kept.published_as != now.published_as
         || kept.primary_key != now.primary_key
         || kept.identity_key != now.identity_key
         || kept.left_out != now.left_out
@@ -122,6 +123,8 @@ pub fn decide(
         Err(reason) => Outcome::Refill(reason),
     }
 }
+
+const LEFT: &str = "it had left the publication, or the publication was altered";
 
 /// What no change of columns alone can follow.
 fn beyond_following(
@@ -169,6 +172,9 @@ fn beyond_following(
     }
     if dropped && added > 0 {
         return say("columns were added and others dropped");
+    }
+    if kept.published_as != now.published_as {
+        return say(LEFT);
     }
     None
 }

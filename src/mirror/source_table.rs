@@ -42,6 +42,10 @@ pub struct SourceTable {
     /// changed without an event.
     #[serde(default)]
     pub files: Vec<(u32, u32)>,
+    /// What makes the publication publish it: of a table that left and came back, or a publication that was altered, it is another.
+    /// While it wasn't published its changes passed by, and the stream says nothing of that.
+    #[serde(default)]
+    pub published_as: String,
     /// The snapshot under which this was read, as text; empty where that isn't known.
     #[serde(default)]
     pub seen: String,

@@ -258,10 +258,13 @@ fn can_write(known: &[Table]) -> Result<(), Error> {
                     .map_err(|error| error.while_doing(&format!("table \"{}\"", table.name)))?;
             }
         }
-        // Some megabytes in a file of their own, which goes with the abort.
-        sql::run("TRUNCATE odoo_mirror_internal.room", &[])?;
+        // Some megabytes in a file of their own, which goes with the abort. A temporary table's: an unlogged one, emptied and rolled
+        // back, keeps a server that crashes before the abort is on disk from starting again ("could not create file: File exists").
+        sql::run("SET LOCAL temp_tablespaces = ''", &[])?;
+        sql::run("CREATE TEMPORARY TABLE odoo_mirror_room (filler text)", &[])?;
+        sql::run("ALTER TABLE pg_temp.odoo_mirror_room ALTER COLUMN filler SET STORAGE PLAIN", &[])?;
         sql::run(
-            "INSERT INTO odoo_mirror_internal.room SELECT pg_catalog.repeat('x', 1900) FROM pg_catalog.generate_series(1, 4096)",
+            "INSERT INTO pg_temp.odoo_mirror_room SELECT pg_catalog.repeat('x', 1900) FROM pg_catalog.generate_series(1, 4096)",
             &[],
         )
     });

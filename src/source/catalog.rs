@@ -24,7 +24,9 @@ const TABLES: &str = "
                WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(t) -> 'attnames'))
            END AS column_list,
            coalesce(leaves.rows, 0) AS rows, coalesce(leaves.oids, '{}') AS file_oids, coalesce(leaves.files, '{}') AS files,
-           c.relnatts
+           c.relnatts,
+           concat_ws(' ', p.oid, p.xmin, (SELECT string_agg(r.oid::text, ' ' ORDER BY r.oid) FROM pg_publication_rel r
+               WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid) relid)))) AS published_as
     FROM pg_publication p
     JOIN pg_publication_tables t ON t.pubname = p.pubname
     JOIN pg_namespace n ON n.nspname = t.schemaname
@@ -186,6 +188,7 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
         via_root: row.try_get("pubviaroot")?,
         last_attnum: row.try_get("relnatts")?,
         files: std::iter::zip(oids, files).collect(),
+        published_as: row.try_get("published_as")?,
         seen: String::new(),
     };
     Ok((table, row.try_get("column_list")?))

@@ -5,7 +5,7 @@ use super::statements::statement;
 use crate::harness::Rng;
 
 /// The mirror follows changed tables by itself.
-pub const FOLLOWED: bool = false;
+pub const FOLLOWED: bool = true;
 
 /// Alters a table; the model's sums are taken before and after, under the lock that it needs anyway.
 pub fn alter(rng: &mut Rng) -> String {

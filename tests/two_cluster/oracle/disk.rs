@@ -25,13 +25,13 @@ pub fn full(scene: &Scene, rng: &mut Rng) {
     // Room for it must be asked for.
     let word = rng.text(6);
     let sql = format!(
-        "CREATE TABLE IF NOT EXISTS filler (id int PRIMARY KEY, a text); INSERT INTO filler SELECT n, repeat('{word}', 80) FROM generate_series(1, 60000) n
+        "CREATE TABLE IF NOT EXISTS filler (id int PRIMARY KEY, a text); INSERT INTO filler SELECT n, repeat('{word}', 80) FROM generate_series(1, 40000) n
          ON CONFLICT (id) DO UPDATE SET a = excluded.a"
     );
     soft(&scene.pair.source, "odoo", &sql);
     let began = std::time::Instant::now();
     let is_full = || scene.pair.mirror.mirror_status("mirror")["last_error"]["sqlstate"] == "53100";
-    while !is_full() && began.elapsed() < Duration::from_secs(10) {
+    while !is_full() && began.elapsed() < Duration::from_secs(40) {
         thread::sleep(Duration::from_millis(50));
     }
     scene.tell(if is_full() { "  the disk is full (53100)" } else { "  nothing hit the limit" });

@@ -45,16 +45,36 @@ pub fn leave_and_join(scene: &Scene, rng: &mut Rng) {
     };
     // The source says nothing of it: until the mirror looks, its table is behind.
     scene.excuse(table, true);
+    let before = told(scene, table);
     alter("DROP");
-    let state = format!("SELECT state FROM odoo_mirror.tables() WHERE table_name = '{table}'");
+    if rng.one_in(2) {
+        // Back before anybody looks, mostly.
+        thread::sleep(Duration::from_millis(rng.number(0..500) as u64));
+        alter("ADD");
+        it_is_noticed(scene, table, &before);
+    } else {
+        it_is_noticed(scene, table, &before);
+        thread::sleep(Duration::from_millis(rng.number(0..3000) as u64));
+        alter("ADD");
+    }
+    scene.excuse(table, false);
+}
+
+/// What the history has of a table; the time of the last entry.
+fn told(scene: &Scene, table: &str) -> Option<String> {
+    let query = format!(
+        "SELECT coalesce(max(at)::text, '') FROM odoo_mirror.ddl_history() WHERE table_name = '{table}'"
+    );
+    let row = scene.pair.mirror.try_rows("mirror", &query).ok()?.pop()?;
+    row.into_iter().next().flatten()
+}
+
+fn it_is_noticed(scene: &Scene, table: &str, before: &Option<String>) {
     crate::harness::eventually("it is noticed that a table left", Duration::from_secs(90), || {
-        let rows = scene.pair.mirror.try_rows("mirror", &state).ok()?;
-        (rows.first()?.first()?.as_deref() != Some("ready")).then_some(())
+        told(scene, table).filter(|now| Some(now) != before.as_ref())
     });
     // On disk by now: a crash doesn't take it back.
-    thread::sleep(Duration::from_millis(rng.number(500..3000) as u64));
-    scene.excuse(table, false);
-    alter("ADD");
+    thread::sleep(Duration::from_millis(500));
 }
 
 /// Somebody drops the slot, or moves it on, while the mirror can't reach it.
