@@ -5,7 +5,7 @@ PG_CONFIG ?= pg_config
 PG_FEATURE = pg$(shell $(PG_CONFIG) --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop integrations test test-fast lint bench install package clean
+.PHONY: help demo demo-stop integrations test test-fast chaos lint bench install package clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
@@ -25,6 +25,9 @@ test: ## Everything: lint, pure, SQL-level and two-cluster tests, on PostgreSQL 
 
 test-fast: ## The pure floors alone: no server, no pgrx, seconds
 	cargo test --no-default-features
+
+chaos: ## Random histories under random faults, for CHAOS_MINUTES=10; a seed repeats what it finds
+	@scripts/chaos.sh
 
 lint: ## Format, clippy on both feature sets, licenses and bans
 	@scripts/lint.sh

@@ -10,7 +10,7 @@
 #   BENCH_PORT         54330 and the two after it
 #   BENCH_PG_CONFIG          a PostgreSQL 15 that has odoo_mirror installed: the extension isn't built then
 #   BENCH_PARENT       /var/tmp   where the clusters live meanwhile; a real disk, since fsync is on
-# shellcheck source-path=SCRIPTDIR disable=SC2034,SC2154
+# shellcheck source-path=SCRIPTDIR disable=SC2031,SC2034,SC2154
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 if [ -n "${BENCH_QUICK:-}" ]; then

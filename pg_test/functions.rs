@@ -7,13 +7,14 @@ mod tests {
     use crate::sql_tests::{FUNCTIONS, column, nothing};
 
     /// Name, arguments, result: what users' code relies on.
-    const API: [(&str, &str, &str); 25] = [
+    const API: [(&str, &str, &str); 26] = [
         (
             "configure",
             "source text, password_secret text DEFAULT NULL::text, publication text DEFAULT 'odoo_pub_scout'::text, \
              slot text DEFAULT 'odoo_mirror'::text",
             "jsonb",
         ),
+        ("ddl_history", "", "TABLE(at timestamp with time zone, table_name text, what text, done text)"),
         ("disable_ai_memory", "", "text"),
         ("discard_failures", "table_name text DEFAULT NULL::text", "bigint"),
         ("doctor", "", "TABLE(\"check\" text, ok boolean, detail text, hint text)"),

@@ -19,12 +19,14 @@ for source in Cargo.toml Cargo.lock odoo_mirror.control .cargo src sql; do
   [ ! -e "$source" ] || sources+=("$source")
 done
 
+of_sources() { find "${sources[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
+
 fingerprint() {
   {
     printf '%s\n' "$profile"
     "$config" --version
     rustc --version
-    find "${sources[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+    of_sources
     # `cargo pgrx test` puts its own build at the same place.
     sha256sum "$library" 2>/dev/null || echo absent
   } | sha256sum
@@ -39,7 +41,9 @@ sudo=()
 [ -w "$(dirname "$library")" ] && [ -w "$("$config" --sharedir)/extension" ] || sudo=(--sudo)
 say "PostgreSQL $major: cargo pgrx install --profile $profile"
 rm -f "$stamp"
+built_from=$(of_sources)
 # A running server maps the old library: a new file in its place, never the same file rewritten.
 [ ${#sudo[@]} -gt 0 ] || rm -f "$library"
 cargo pgrx install "${sudo[@]}" --profile "$profile" --no-default-features --features "pg$major" --pg-config "$config"
-fingerprint >"$stamp"
+# A source that was edited while it was being built may be in it or not.
+[ "$(of_sources)" != "$built_from" ] || fingerprint >"$stamp"

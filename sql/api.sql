@@ -230,6 +230,13 @@ CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';
 
+CREATE FUNCTION odoo_mirror.ddl_history() RETURNS TABLE (at timestamptz, table_name text, what text, done text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT h.at, h.table_name, h.what, h.done FROM odoo_mirror_internal.ddl_history h ORDER BY h.id
+$$;
+COMMENT ON FUNCTION odoo_mirror.ddl_history IS
+    'what the source did to its tables (columns, keys, rewrites, names), and what was done about it here; the last thousand';
+
 CREATE FUNCTION odoo_mirror.failures() RETURNS TABLE (
     id bigint, table_name text, key jsonb, operation text, error text, sqlstate text, lsn pg_lsn, committed_at timestamptz,
     failed_at timestamptz, first_failed_at timestamptz, attempts int, next_retry_at timestamptz
@@ -291,7 +298,7 @@ BEGIN
         GRANT EXECUTE ON FUNCTION
             odoo_mirror.configure(text, text, text, text), odoo_mirror.start(), odoo_mirror.stop(),
             odoo_mirror.uninstall(), odoo_mirror.status(), odoo_mirror.tables(), odoo_mirror.lag(),
-            odoo_mirror.metrics(), odoo_mirror.metrics_text(), odoo_mirror.jobs(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
+            odoo_mirror.metrics(), odoo_mirror.metrics_text(), odoo_mirror.jobs(), odoo_mirror.ddl_history(), odoo_mirror.resync(text), odoo_mirror.verify(text, boolean),
             odoo_mirror.wait_for(pg_lsn, interval), odoo_mirror.enable_ai_memory(boolean), odoo_mirror.disable_ai_memory(),
             odoo_mirror.install_rest_aliases(), odoo_mirror.remove_rest_aliases(), odoo_mirror.get_pending_expenses(int),
             odoo_mirror.failures(), odoo_mirror.retry_failures(text), odoo_mirror.discard_failures(text),

@@ -83,10 +83,6 @@ CREATE TABLE odoo_mirror_internal.refusals (
     equal_at      timestamptz
 );
 
--- Always empty: written to, and rolled back, to see whether the disk has room.
-CREATE UNLOGGED TABLE odoo_mirror_internal.room (filler text);
-ALTER TABLE odoo_mirror_internal.room ALTER COLUMN filler SET STORAGE PLAIN;
-
 CREATE TABLE odoo_mirror_internal.tables (
     name            text PRIMARY KEY,
     source_oid      oid NOT NULL,
@@ -100,6 +96,8 @@ CREATE TABLE odoo_mirror_internal.tables (
                     CHECK (state IN ('absent', 'copying', 'catching_up', 'reconciling', 'ready', 'failed')),
     reason          text,
     hint            text,
+    -- Why it must be taken over anew as it is on the source by now; NULL: it is as the source's.
+    drift           text,
     generation      bigint NOT NULL DEFAULT 1,
     estimated_rows  bigint NOT NULL DEFAULT 0,
     estimated_bytes bigint NOT NULL DEFAULT 0,
@@ -177,6 +175,15 @@ CREATE TABLE odoo_mirror_internal.rechecks (
     -- The key's columns as text, in key order.
     key        text[] NOT NULL,
     PRIMARY KEY (table_name, key)
+);
+
+-- What the source did to its tables, and what was done about it here: the last thousand.
+CREATE TABLE odoo_mirror_internal.ddl_history (
+    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at         timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    table_name text NOT NULL,
+    what       text NOT NULL,
+    done       text NOT NULL
 );
 
 -- Rows that the mirror's table refuses. Not dumped: a restored copy compares its rows anew.

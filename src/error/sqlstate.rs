@@ -132,3 +132,37 @@ fn speaks_of_a_pooler(message: &str) -> bool {
     .iter()
     .any(|words| message.contains(words))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::discreet;
+
+    #[test]
+    fn the_value_that_an_input_function_quotes_is_left_out_and_names_stay() {
+        for (sqlstate, message, told) in [
+            (
+                "22P02",
+                "invalid input syntax for type integer: \"4711\"",
+                "invalid input syntax for type integer: \"…\"",
+            ),
+            (
+                "22003",
+                "value \"70000\" is out of range for type smallint",
+                "value \"…\" is out of range for type smallint",
+            ),
+            (
+                "22007",
+                "invalid input syntax for type date: \"a \"quoted\" one\"",
+                "invalid input syntax for type date: \"…\"",
+            ),
+            ("22003", "integer out of range", "integer out of range"),
+            (
+                "23514",
+                "new row for relation \"t\" violates check constraint \"c\"",
+                "new row for relation \"t\" violates check constraint \"c\"",
+            ),
+        ] {
+            assert_eq!(discreet(sqlstate, message), told);
+        }
+    }
+}

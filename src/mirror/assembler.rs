@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::batch::{Batch, Boundary, Step, Truncated, UnknownRelation};
+use super::batch::{Batch, Boundary, Step, Truncated, Unfit, UnknownRelation};
 use super::fence::Touch;
 use super::fold::{Key, OpenTable, merge_into, merge_key_into};
 use super::route::{Route, Tables, Target, by_oid, target};
@@ -41,6 +41,8 @@ struct Transaction {
     commit_time: i64,
     /// Applied before: the stream repeats it after a reconnect.
     repeated: bool,
+    /// Some of it came.
+    changed: bool,
 }
 
 pub struct Assembler {
@@ -100,6 +102,16 @@ impl Assembler {
         self.batch.boundary.map(|boundary| boundary.end)
     }
 
+    /// Ends the batch before the transaction at hand, which has only begun.
+    pub fn end_batch(&mut self) {
+        self.cut = self.has_only_begun();
+    }
+
+    /// Whether nothing of the open transaction came yet but its beginning.
+    pub fn has_only_begun(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| !transaction.changed)
+    }
+
     /// Whether the batch ends here, whatever else there is.
     pub fn is_cut(&self) -> bool {
         self.cut
@@ -122,14 +134,46 @@ impl Assembler {
 
     /// Whether there is something to hand over.
     pub fn is_empty(&self) -> bool {
-        self.batch.transactions == 0 && self.open.is_empty() && self.batch.unknown.is_empty()
+        let batch = &self.batch;
+        batch.transactions == 0 && self.open.is_empty() && batch.unknown.is_empty() && batch.unfit.is_none()
+    }
+
+    /// Why the message can't be applied: a change of a table that its Relation doesn't fit.
+    pub fn unfit(&self, message: &Message<'_>) -> Option<Unfit> {
+        let of = |oid: u32| {
+            let transaction = self.transaction.as_ref().filter(|transaction| !transaction.repeated)?;
+            match self.routes.get(&oid)? {
+                Route { relation, target: Target::Misfit(table, _), .. } if !table.holds(transaction.xid) => {
+                    Some(Unfit { xid: transaction.xid, relation: relation.clone() })
+                }
+                _ => None,
+            }
+        };
+        match message {
+            Message::Insert { relation, .. }
+            | Message::Update { relation, .. }
+            | Message::Delete { relation, .. } => of(*relation),
+            Message::Truncate { relations, .. } => relations.iter().find_map(of),
+            _ => None,
+        }
+    }
+
+    /// Ends the batch here, before a change that doesn't fit: it is fed again once the tables are replaced.
+    pub fn stop_before(&mut self, unfit: Unfit) {
+        self.batch.unfit = Some(unfit);
     }
 
     /// Replaces what is known of the tables, between two transactions and with the batch taken.
     pub fn replace_tables(&mut self, tables: Vec<Arc<StreamTable>>, near: u64) {
-        debug_assert!(self.at_boundary() && self.is_empty());
-        self.tables = by_oid(tables);
+        debug_assert!(self.at_boundary());
         self.near = near;
+        self.refit(tables);
+    }
+
+    /// Replaces what is known of the tables where the stream stands before a change that didn't fit, with the batch taken.
+    pub fn refit(&mut self, tables: Vec<Arc<StreamTable>>) {
+        debug_assert!(self.is_empty());
+        self.tables = by_oid(tables);
         for route in self.routes.values_mut() {
             route.target = target(&self.tables, &route.relation);
         }
@@ -141,11 +185,13 @@ impl Assembler {
             route.open = None;
         }
         self.events = 0;
-        self.cut = false;
+        let before_it = std::mem::take(&mut self.cut) && self.has_only_begun();
         let mut batch = std::mem::take(&mut self.batch);
         batch.tables = self.open.drain(..).map(OpenTable::into_batch).collect();
         if let Some(transaction) = &self.transaction {
-            batch.boundary = None;
+            if !before_it {
+                batch.boundary = None;
+            }
             self.batch.oldest_commit = Some(transaction.commit_time);
         }
         batch
@@ -166,7 +212,7 @@ impl Assembler {
                 let xid = widen(xid, self.near);
                 self.near = xid;
                 let repeated = final_lsn < self.start;
-                self.transaction = Some(Transaction { xid, commit_time, repeated });
+                self.transaction = Some(Transaction { xid, commit_time, repeated, changed: false });
                 if !repeated {
                     self.batch.oldest_commit.get_or_insert(commit_time);
                 }
@@ -216,7 +262,8 @@ impl Assembler {
 
     /// The relation's part of the batch and the transaction at hand; None when the event goes nowhere.
     fn part(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
-        let transaction = self.transaction.as_ref().ok_or(StreamError::OutsideTransaction(what))?;
+        let transaction = self.transaction.as_mut().ok_or(StreamError::OutsideTransaction(what))?;
+        transaction.changed = true;
         let route = self.routes.get_mut(&oid).ok_or(StreamError::UnknownRelation(oid))?;
         if transaction.repeated {
             return Ok(None);

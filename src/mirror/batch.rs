@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fence::{RowKey, Touch};
 use super::stream_table::{Layout, StreamTable};
-use crate::wire::{Column, Lsn, Tuple, TupleWriter, WireError};
+use crate::wire::{Column, Lsn, Relation, Tuple, TupleWriter, WireError};
 
 /// A slice of the batch's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +78,9 @@ pub struct Batch {
     pub oldest_commit: Option<i64>,
     /// Relations that the stream named and no mirrored table is known for; their events were left out.
     pub unknown: Vec<UnknownRelation>,
+    /// The change that comes next doesn't fit its table as it was when the mirror was made: the stream stands before it until
+    /// the tables are replaced.
+    pub unfit: Option<Unfit>,
     /// Events left out because their table is not mirrored, or no longer.
     pub filtered: u64,
     /// Source bytes that the changes came in.
@@ -125,6 +128,14 @@ pub struct Boundary {
     pub end: Lsn,
     /// By the source's clock, µs since 2000-01-01.
     pub commit_time: i64,
+}
+
+/// A change that doesn't fit its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    pub xid: u64,
+    /// What the stream said of the table before it.
+    pub relation: Relation,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 //!
 //! Only tables and their keys: indexes, policies and grants belong to others.
 
-use super::quote::{quote_identifier, quote_list, quote_qualified};
-use super::shape::{MirrorColumn, MirrorShape};
+use super::drift::Change;
+use super::quote::{quote_identifier, quote_list, quote_literal, quote_qualified};
+use super::shape::{MIRROR_SCHEMA, MirrorColumn, MirrorShape};
 
 /// A mirror table as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,17 +42,15 @@ pub fn create_statements(shape: &MirrorShape) -> Vec<String> {
 
 /// The statements that turn `current` into `wanted`; none when it is that already.
 ///
-/// They are for a table that is copied anew afterwards. Columns keep their values where no cast can
-/// fail, else they are dropped and added empty; a table that gets another key is emptied first,
-/// since nothing says that its rows are unique by it. A renamed column counts as dropped and added.
+/// They are for a table whose rows are compared or copied anew afterwards. Columns keep their values where no cast can
+/// fail, else they are dropped and added empty. Of a table that gets another key the rows stay that are unique by it; none
+/// where a column of it has no values here. A renamed column counts as dropped and added.
 pub fn difference(current: &TableHere, wanted: &MirrorShape) -> Vec<String> {
     let key_here = current.key.as_ref();
-    let rekeyed = key_here.map_or(&[][..], |key| &key.columns) != wanted.key
-        || wanted
-            .columns
-            .iter()
-            .filter(|column| column.in_key)
-            .any(|column| find(current, column) != Some(Fit::Same));
+    let in_key = || wanted.columns.iter().filter(|column| column.in_key);
+    let has_values = |column: &MirrorColumn| matches!(find(current, column), Some(Fit::Same | Fit::Widened));
+    let valued = in_key().all(has_values);
+    let rekeyed = key_here.map_or(&[][..], |key| &key.columns) != wanted.key || !valued;
     let mut actions = Vec::new();
     if let Some(key) = key_here.filter(|_| rekeyed) {
         actions.push(format!("DROP CONSTRAINT {}", quote_identifier(&key.constraint)));
@@ -67,7 +66,19 @@ pub fn difference(current: &TableHere, wanted: &MirrorShape) -> Vec<String> {
     if rekeyed && !wanted.key.is_empty() {
         actions.push(format!("ADD PRIMARY KEY ({})", key_list(wanted)));
     }
-    let empty = rekeyed.then(|| format!("DELETE FROM {}", table(wanted)));
+    let empty = (rekeyed && !wanted.key.is_empty()).then(|| {
+        if !valued {
+            return format!("DELETE FROM {}", table(wanted));
+        }
+        // Whatever the old key let through: the rows that are left out here come back when the rows are compared.
+        format!(
+            "DELETE FROM {t} WHERE ctid IN (SELECT r.place FROM (SELECT ctid AS place, pg_catalog.row_number() OVER (PARTITION BY {key}) AS n \
+             FROM {t}) r WHERE r.n > 1) OR {nulls}",
+            t = table(wanted),
+            key = key_list(wanted),
+            nulls = wanted.key.iter().map(|column| format!("{} IS NULL", quote_identifier(column))).collect::<Vec<_>>().join(" OR "),
+        )
+    });
     let alter = actions.into_iter().map(|action| format!("ALTER TABLE {} {action}", table(wanted)));
     empty.into_iter().chain(alter).collect()
 }
@@ -80,6 +91,10 @@ fn alter_column(current: &TableHere, wanted: &MirrorColumn, actions: &mut Vec<St
         Some(Fit::Widened) => {
             let sql_type = &wanted.sql_type;
             actions.push(format!("ALTER COLUMN {name} TYPE {sql_type} USING {name}::text::{sql_type}"));
+        }
+        // What shows a name shows it from either: readers keep it until the source's own has come.
+        Some(Fit::ToJson) => {
+            actions.push(format!("ALTER COLUMN {name} TYPE jsonb USING pg_catalog.to_jsonb({name})"))
         }
         Some(Fit::Other) => {
             actions.push(format!("DROP COLUMN {name}"));
@@ -99,6 +114,8 @@ enum Fit {
     Same,
     /// Every value of the one, as text, is a value of the other.
     Widened,
+    /// A text that becomes jsonb, as Odoo does with what is translated.
+    ToJson,
     Other,
 }
 
@@ -108,19 +125,92 @@ fn find(current: &TableHere, wanted: &MirrorColumn) -> Option<Fit> {
         Fit::Same
     } else if widens(&here.sql_type, &wanted.sql_type) {
         Fit::Widened
+    } else if wanted.sql_type == "jsonb" && is_text(&here.sql_type) {
+        Fit::ToJson
     } else {
         Fit::Other
     })
 }
 
-fn widens(from: &str, to: &str) -> bool {
+fn is_text(sql_type: &str) -> bool {
+    sql_type == "text" || sql_type == "character varying" || sql_type.starts_with("character varying(")
+}
+
+/// Whether every value of type `from`, as text, is the same value of type `to`.
+pub(super) fn widens(from: &str, to: &str) -> bool {
     match to {
         "text" | "character varying" => true,
         "integer" => from == "smallint",
         "bigint" => ["smallint", "integer"].contains(&from),
         "numeric" => ["smallint", "integer", "bigint"].contains(&from) || from.starts_with("numeric("),
-        _ => false,
+        _ => match (modifiers(from), modifiers(to)) {
+            (Some(("character varying", [from, ..])), Some(("character varying", [to, ..]))) => from <= to,
+            (Some(("numeric", from)), Some(("numeric", to))) => from[0] <= to[0] && from[1] == to[1],
+            _ => false,
+        },
     }
+}
+
+/// A type's name and its two numbers, the second 0 where there is one.
+fn modifiers(sql_type: &str) -> Option<(&str, [i32; 2])> {
+    let (name, numbers) = sql_type.strip_suffix(')')?.split_once('(')?;
+    let (first, second) = numbers.split_once(',').unwrap_or((numbers, "0"));
+    Some((name, [first.parse().ok()?, second.parse().ok()?]))
+}
+
+/// The statements that follow what happened on the source, for rows that stay.
+pub fn follow(name: &str, changes: &[Change]) -> Vec<String> {
+    let table = quote_qualified(MIRROR_SCHEMA, name);
+    let mut actions = Vec::new();
+    let renamed: Vec<(&String, &String)> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Rename { from, to } => Some((from, to)),
+            _ => None,
+        })
+        .collect();
+    let exchanged = renamed.iter().any(|(_, to)| renamed.iter().any(|(from, _)| from == to));
+    for change in changes {
+        match change {
+            Change::Drop { column } => actions.push(format!("DROP COLUMN {}", quote_identifier(column))),
+            Change::Rename { from, to } if !exchanged => actions.push(rename(from, to)),
+            Change::Rename { .. } => {}
+            Change::Retype { column, sql_type } => {
+                actions.push(format!("ALTER COLUMN {} TYPE {sql_type}", quote_identifier(column)));
+            }
+            Change::Add { column, value } => {
+                let name = quote_identifier(&column.name);
+                let sql_type = &column.sql_type;
+                match value {
+                    None => actions.push(format!("ADD COLUMN {name} {sql_type}")),
+                    // Kept once for all rows, as on the source; later rows bring their own value.
+                    Some(value) => {
+                        let value = quote_literal(value);
+                        actions.push(format!("ADD COLUMN {name} {sql_type} DEFAULT {value}::{sql_type}"));
+                        actions.push(format!("ALTER COLUMN {name} DROP DEFAULT"));
+                    }
+                }
+            }
+        }
+    }
+    if exchanged {
+        let between = |place: usize| format!("renamed by odoo_mirror {place}");
+        let aside = renamed.iter().enumerate().map(|(place, (from, _))| rename(from, &between(place)));
+        let back = renamed.iter().enumerate().map(|(place, (_, to))| rename(&between(place), to));
+        let dropped = changes.iter().take_while(|change| matches!(change, Change::Drop { .. })).count();
+        let renames: Vec<String> = aside.chain(back).collect();
+        actions.splice(dropped..dropped, renames);
+    }
+    actions.into_iter().map(|action| format!("ALTER TABLE {table} {action}")).collect()
+}
+
+/// The statement that gives a mirror table another name.
+pub fn rename_table(from: &str, to: &str) -> String {
+    format!("ALTER TABLE {} RENAME TO {}", quote_qualified(MIRROR_SCHEMA, from), quote_identifier(to))
+}
+
+fn rename(from: &str, to: &str) -> String {
+    format!("RENAME COLUMN {} TO {}", quote_identifier(from), quote_identifier(to))
 }
 
 fn definition(column: &MirrorColumn) -> String {

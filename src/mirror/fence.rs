@@ -103,6 +103,15 @@ impl Record {
         }
     }
 
+    /// What it says of these rows by now.
+    pub fn of(&self, keys: &[RowKey]) -> Record {
+        let touches = keys.iter().filter_map(|key| self.touches.get_key_value(key));
+        Record {
+            touches: touches.map(|(key, touches)| (key.clone(), touches.clone())).collect(),
+            ..Record::default()
+        }
+    }
+
     /// What a snapshot must see to prove anything.
     pub fn must_see(&self) -> &[u64] {
         &self.must_see
@@ -232,6 +241,19 @@ mod tests {
         assert_eq!(record.since(&key("1")), Since::Overwritten);
         record.refused(&key("2"));
         assert_eq!(record.since(&key("2")), Since::Untouched);
+    }
+
+    #[test]
+    fn what_a_record_said_of_some_rows_stays_as_it_was() {
+        let mut record = Record::begin(&Passed::default());
+        record.touch(key("1"), 30, Touch::Part);
+        record.touch(key("9"), 30, Touch::Part);
+        let then = record.of(&[key("1"), key("2")]);
+        record.touch(key("2"), 31, Touch::Part);
+        assert_eq!((then.since(&key("1")), then.since(&key("2"))), (Since::Changed, Since::Untouched));
+        let source = [(key("1"), (1, 1)), (key("2"), (2, 2))];
+        let compared = compare(&source, &source, &then);
+        assert_eq!((compared.equal, compared.again), (1, vec![key("1")]));
     }
 
     #[test]

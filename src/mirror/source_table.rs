@@ -35,6 +35,20 @@ pub struct SourceTable {
     pub publishes: Publishes,
     /// The publication publishes partitions as their root.
     pub via_root: bool,
+    /// The highest attnum that was ever given to a column, dropped ones included.
+    #[serde(default)]
+    pub last_attnum: i16,
+    /// In which files its rows lie: a partition's OID and `relfilenode` each, by OID. Another file means that rows may have
+    /// changed without an event.
+    #[serde(default)]
+    pub files: Vec<(u32, u32)>,
+    /// What makes the publication publish it: of a table that left and came back, or a publication that was altered, it is another.
+    /// While it wasn't published its changes passed by, and the stream says nothing of that.
+    #[serde(default)]
+    pub published_as: String,
+    /// The snapshot under which this was read, as text; empty where that isn't known.
+    #[serde(default)]
+    pub seen: String,
 }
 
 /// A column whose values are mirrored.
@@ -49,6 +63,9 @@ pub struct SourceColumn {
     /// The value, as text, that rows older than the column have (`attmissingval`): ADD COLUMN with
     /// a constant default writes no rows and sends no events.
     pub constant_default: Option<String>,
+    /// Which transaction last wrote the column's description: ALTER COLUMN TYPE does, VACUUM FULL doesn't.
+    #[serde(default)]
+    pub stamp: String,
 }
 
 /// A type together with its modifier.
@@ -76,6 +93,8 @@ pub struct SourceType {
 /// A column that isn't mirrored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
+    #[serde(default)]
+    pub attnum: i16,
     pub column: String,
     pub why: WhyLeftOut,
 }

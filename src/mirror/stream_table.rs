@@ -23,6 +23,9 @@ pub struct StreamTable {
     pub recorded: bool,
     /// A batch ends where a transaction that inserted here ends: somebody is told of the rows as they stand there.
     pub told: bool,
+    /// Its definition was read under this snapshot. While its rows are being compared, that is: every snapshot that they are
+    /// compared under sees what this one sees.
+    pub seen: Option<Snapshot>,
     /// Tells one definition of the table from the next, so that plans made for an older one are dropped.
     pub generation: u64,
 }
@@ -107,6 +110,13 @@ impl StreamTable {
         if let Some(gone) = self.columns.iter().find(|column| place(&column.name).is_none()) {
             return Err(format!("the source no longer publishes column {}", gone.name));
         }
+        // Two columns of a type may have exchanged their names: the stream's order is the columns' own.
+        let streamed = columns.iter().flatten();
+        if let Some((column, _)) =
+            self.columns.iter().zip(streamed).find(|(column, name)| column.name != **name)
+        {
+            return Err(format!("column {} is another one on the source", column.name));
+        }
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
         // Old rows are sent as their replica identity: another one doesn't tell this key.
         let identifies = relation.columns.iter().any(|column| column.key);
@@ -143,10 +153,12 @@ impl StreamTable {
         }
     }
 
-    /// Whether no event of transaction `xid` is applied, whatever its key.
+    /// Whether no event of transaction `xid` need be applied, whatever its key.
     pub fn holds(&self, xid: u64) -> bool {
         match &self.standing {
-            Standing::Ready | Standing::Loose => false,
+            Standing::Ready => false,
+            // It is what a change of the table saw that was made since, and what lay before such a change, that doesn't fit.
+            Standing::Loose => self.seen.as_ref().is_some_and(|seen| seen.sees(xid)),
             Standing::Judged(ranges) => ranges.iter().all(|judged| judged.holds(xid)),
             Standing::Filtered => true,
         }

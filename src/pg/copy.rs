@@ -10,13 +10,14 @@ use pgrx::prelude::*;
 
 use super::board::{self, State};
 use super::copy_in::copy_in;
+use super::indexes::{self, Others};
 use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
 use super::owner::AsOwner;
 use super::progress::{self, Settings};
 use super::registry::{self, Table};
 use super::sql::{self, Row};
-use super::{guc, indexes, mirror, transaction, wait, worker};
+use super::{guc, mirror, quarantine, transaction, wait, worker};
 use crate::error::{Error, Verdict};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
@@ -50,7 +51,8 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     loop {
         while range(network, Guard::Noted, None)? != Copied::None {}
         if !rewritten(network, settings, None)? {
-            return indexes::build_all(settings);
+            transaction::transaction(registry::forget_given_up_ranges)?;
+            return indexes::build_all(Others::Await, || still_wanted(settings));
         }
     }
 }
@@ -119,6 +121,9 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
             });
             // What the destination refuses, or the source won't give, concerns that table alone.
             if error.verdict == Verdict::RetrySlowly && error.sqlstate.is_some() {
+                if transaction::transaction(|| quarantine::instead_of_copy(&failed, &error))? {
+                    return Ok(Copied::More);
+                }
                 let hint = error
                     .hint
                     .clone()
@@ -300,7 +305,7 @@ impl Drop for Workers {
     }
 }
 
-/// A copy worker's main function: copies ranges until none is left, then ends.
+/// A copy worker's main function: copies ranges until none is left, builds indexes, then ends.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
@@ -316,8 +321,12 @@ fn copy_ranges() -> Result<(), Error> {
     let Some(settings) = settings else { return Ok(()) };
     let mut network = Network::start(mirror::connector(&settings)?)?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);
-    while board::read(|board| board.worker_pid == launcher).unwrap_or(false)
-        && range(&mut network, Guard::Noted, None)? != Copied::None
-    {}
-    Ok(())
+    let wanted = || match board::read(|board| board.worker_pid == launcher) {
+        Some(true) => check_pulse(),
+        _ => Err(Error::retry("the worker that wanted copies is gone")),
+    };
+    while range(&mut network, Guard::Noted, None)? != Copied::None {
+        wanted()?;
+    }
+    indexes::build_all(Others::Leave, wanted)
 }

@@ -11,6 +11,7 @@ use pgrx::prelude::*;
 use super::apply::{Applied, Applier, Care};
 use super::board::{self, State};
 use super::counting::Counting;
+use super::drifting::{self, Drifting};
 use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
 use super::progress::{self, Progress, Settings};
@@ -61,6 +62,7 @@ pub fn follow(
         progress.timings.causes[cause] += 1;
     }
     let mut following = Following::new(network, settings, tables, progress, counting, start);
+    following.binary = binary;
     following.applier.hold(transaction::transaction(quarantine::held)?);
     // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
     let oids = following.tables.iter().map(|table| table.source.oid).collect();
@@ -118,6 +120,9 @@ pub(super) struct Following<'a> {
     /// Tables changed: the stream must be told at the next pause.
     pub(super) tell: bool,
     watched: Option<Box<Watched>>,
+    /// Values come in their types' binary form.
+    pub(super) binary: bool,
+    pub(super) drifting: Drifting,
     pub(super) near: u64,
     pub(super) reconciling: Reconciling,
     /// New invoices are told.
@@ -156,6 +161,8 @@ impl<'a> Following<'a> {
             began: now,
             tell: false,
             watched: None,
+            binary: false,
+            drifting: Drifting::default(),
             near: 0,
             reconciling: Reconciling::default(),
             tells: false,
@@ -217,6 +224,7 @@ impl<'a> Following<'a> {
     fn look_after(&mut self) -> Result<(), Error> {
         let settled = |table: &Table| matches!(table.state.as_str(), "ready" | "failed");
         let every = match self.tables.iter().all(settled) {
+            true if self.drifting.is_waiting() => PATIENCE,
             true => jobs::pace().map_or(LOOK_EVERY, |pace| LOOK_EVERY.min(pace)),
             false => PATIENCE,
         };
@@ -224,8 +232,10 @@ impl<'a> Following<'a> {
             self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             if let Some(watched) = self.watched.take() {
+                drifting::notice(self, &watched)?;
                 tending::take_in_new_tables(self, &watched)?;
             }
+            drifting::tend(self)?;
             jobs::tend(self)?;
             let tells = transaction::transaction(memory::is_wanted)?;
             self.tell |= std::mem::replace(&mut self.tells, tells) != tells;
@@ -276,7 +286,9 @@ impl<'a> Following<'a> {
             memory::forget();
             self.open = false;
             self.set_aside = false;
-            self.applier.hold(transaction::transaction(quarantine::held)?);
+            if let Ok(held) = transaction::transaction(quarantine::held) {
+                self.applier.hold(held);
+            }
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
                 board::set_error(&error);
@@ -309,6 +321,9 @@ impl<'a> Following<'a> {
         .map_err(|error| self.applier.about(error))?;
         let changed = transaction::attempt(|| self.settle(batch, &results))?;
         self.counting.tally(batch, &results);
+        if let Some(unfit) = &batch.unfit {
+            drifting::meet(self, unfit)?;
+        }
         self.network.link().hungry();
         let Some(boundary) = batch.boundary else { return Ok(()) };
         transaction::attempt(memory::tell)?;
@@ -341,8 +356,7 @@ impl<'a> Following<'a> {
         for (part, result) in batch.tables.iter().zip(results) {
             let name = &part.table.name;
             if let Some(reason) = &result.misfit {
-                let hint = format!("SELECT odoo_mirror.resync('{name}'); takes the table over as it is now.");
-                registry::fail(name, reason, &hint)?;
+                registry::drifted(name, reason)?;
                 changed = true;
             }
             if let Some(error) = &result.refused {

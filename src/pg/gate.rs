@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::board::{self, State};
+use super::indexes::{self, Others};
 use super::mirror::{self, still_wanted};
 use super::network::Network;
 use super::owner::AsOwner;
@@ -11,7 +12,7 @@ use super::progress::{self, Progress, Settings};
 use super::refusals::{self, Kind};
 use super::registry::{self, Table};
 use super::table_making::{self, Filling};
-use super::{guc, indexes, origin, sql, transaction};
+use super::{guc, origin, sql, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate::{self, Cure, Refusal};
@@ -207,7 +208,7 @@ fn begin_anew(
     })?;
     board::write(|board| board.stale = true);
     board::forget_positions();
-    indexes::build_all(settings)?;
+    indexes::build_all(Others::Await, || still_wanted(settings))?;
     if before.slot != settings.slot && before.made_here {
         let request = Request::LeaveSlot { slot: before.slot, applied: before.applied };
         let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
@@ -257,10 +258,13 @@ fn can_write(known: &[Table]) -> Result<(), Error> {
                     .map_err(|error| error.while_doing(&format!("table \"{}\"", table.name)))?;
             }
         }
-        // Some megabytes in a file of their own, which goes with the abort.
-        sql::run("TRUNCATE odoo_mirror_internal.room", &[])?;
+        // Some megabytes in a file of their own, which goes with the abort. A temporary table's: an unlogged one, emptied and rolled
+        // back, keeps a server that crashes before the abort is on disk from starting again ("could not create file: File exists").
+        sql::run("SET LOCAL temp_tablespaces = ''", &[])?;
+        sql::run("CREATE TEMPORARY TABLE odoo_mirror_room (filler text)", &[])?;
+        sql::run("ALTER TABLE pg_temp.odoo_mirror_room ALTER COLUMN filler SET STORAGE PLAIN", &[])?;
         sql::run(
-            "INSERT INTO odoo_mirror_internal.room SELECT pg_catalog.repeat('x', 1900) FROM pg_catalog.generate_series(1, 4096)",
+            "INSERT INTO pg_temp.odoo_mirror_room SELECT pg_catalog.repeat('x', 1900) FROM pg_catalog.generate_series(1, 4096)",
             &[],
         )
     });

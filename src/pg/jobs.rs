@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::follow::Following;
+use super::indexes::{self, Others};
 use super::registry::{self, Table};
-use super::{indexes, mirror, objects, reconcile, sql, table_making, transaction};
+use super::{mirror, objects, reconcile, sql, table_making, transaction};
 use crate::error::Error;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
@@ -88,6 +89,11 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
         true => None,
         false => Some(mirror::inspect(following.network, following.settings, &following.tables, true)?),
     };
+    if inspection.is_some() {
+        // What is on its way belongs to the tables as they were.
+        following.pause()?;
+        following.tables = transaction::transaction(registry::tables)?;
+    }
     transaction::transaction(|| {
         for table in following.tables.iter().filter(|table| job.chooses(table)) {
             match &inspection {
@@ -109,7 +115,7 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
     })?;
     if inspection.is_some() {
         // A column may have come that an index was waiting for.
-        indexes::build_all(following.settings)?;
+        indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
     }
     following.tables = transaction::transaction(registry::tables)?;
     if let Some(inspection) = inspection {

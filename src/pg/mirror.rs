@@ -8,10 +8,14 @@ use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, endpoint, follow, gate, guc, objects, origin, secret, session, table_making, transaction};
+use super::{
+    copy, ddl_history, endpoint, follow, gate, guc, objects, origin, secret, session, table_making,
+    transaction,
+};
 use crate::config::SourceConfig;
 use crate::error::Error;
-use crate::mirror::shape::MirrorShape;
+use crate::mirror::drift;
+use crate::mirror::shape::{MirrorShape, mirror_name};
 use crate::mirror::source_table::SourceTable;
 use crate::source::check;
 use crate::source::connect::Connector;
@@ -189,8 +193,12 @@ pub fn slot_made(network: &mut Network, settings: &Settings, request: Request) -
 pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
     let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
+    let known_before = known;
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;
+        if renamed(known, source).is_some() {
+            continue;
+        }
         if let Ok(shape) = &shape {
             objects::note_comments(&shape.name, &found.comments)?;
         }
@@ -208,52 +216,73 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
             (_, Some(failure), _) => {
                 note_failure(source, &failure.message, failure.hint.as_deref().unwrap_or_default())?;
             }
-            (Ok(shape), None, None) => take_in(source, &shape, &found.ranges, filling)?,
+            (Ok(shape), None, None) => {
+                take_in(source, &shape, &found.ranges, filling)?;
+                if !known_before.is_empty() {
+                    ddl_history::note(&shape.name, "published", "taken in")?;
+                }
+            }
             (Ok(shape), None, Some(table)) if table.source.oid != source.oid => {
                 // Dropped and made again under its name: nothing of the old one counts.
                 take_in(source, &shape, &found.ranges, filling)?;
+                ddl_history::note(&shape.name, "dropped and made anew", COMPARED)?;
             }
-            (Ok(shape), None, Some(table)) if table.state == "failed" && heals(table) => {
+            (Ok(shape), None, Some(table)) if table.state == "failed" && heals(table, source) => {
                 take_in(source, &shape, &found.ranges, filling)?;
+                if table.reason.as_deref() == Some(NOT_PUBLISHED) {
+                    ddl_history::note(&shape.name, "published again", COMPARED)?;
+                }
             }
             (Ok(_), None, Some(_)) => {}
         }
     }
     for table in known {
-        let published = sources
-            .iter()
-            .any(|source| source.schema == table.source.schema && source.name == table.source.name);
+        let published = sources.iter().any(|source| {
+            source.schema == table.source.schema && source.name == table.source.name
+                || renamed(known, source).is_some_and(|renamed| renamed.name == table.name)
+        });
         if !published && table.state != "failed" {
             let hint = format!(
                 "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
                 table.name, table.name
             );
             registry::fail(&table.name, NOT_PUBLISHED, &hint)?;
+            ddl_history::note(&table.name, "no longer published", "its rows stay as they were")?;
         }
     }
     super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
     objects::refresh()
 }
 
+/// The mirrored table that the source calls otherwise by now, by a name that nothing else has here: it will be renamed.
+pub fn renamed<'a>(known: &'a [Table], now: &SourceTable) -> Option<&'a Table> {
+    let name = mirror_name(&now.schema, &now.name);
+    let renamed = known.iter().find(|table| table.state != "failed" && table.source.oid == now.oid)?;
+    known.iter().all(|table| table.name != name).then_some(renamed)
+}
+
+const COMPARED: &str = "taken in as it is by now; its rows are compared with the source's";
+
 pub const NOT_PUBLISHED: &str = "the source no longer publishes it";
 
-/// Whether the cause of the failure can only be gone when the table passes all checks again.
-pub fn heals(table: &Table) -> bool {
-    table.reason.as_deref().is_some_and(|reason| reason == NOT_PUBLISHED || reason.starts_with(UNSUITABLE))
+/// Whether the cause of the failure is gone when the table passes all checks again: it failed one, or isn't what it was then.
+pub fn heals(table: &Table, now: &SourceTable) -> bool {
+    let checked = |reason: &str| reason == NOT_PUBLISHED || reason.starts_with(UNSUITABLE);
+    table.reason.as_deref().is_some_and(checked) || drift::differs(&table.source, now)
 }
 
 /// How the reasons begin of tables that failed a check.
 const UNSUITABLE: &str = "can't be mirrored: ";
 
-fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
-    let name = crate::mirror::shape::mirror_name(&source.schema, &source.name);
+pub fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
+    let name = mirror_name(&source.schema, &source.name);
     let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
     let shape = serde_json::to_string(&MirrorShape::unfit(&name))
         .map_err(|_| Error::stop("a table can't be noted"))?;
     super::sql::run(
         "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, reason, hint) \
          VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'failed', $7, $8) \
-         ON CONFLICT (name) DO UPDATE SET state = 'failed', reason = excluded.reason, hint = excluded.hint",
+         ON CONFLICT (name) DO UPDATE SET state = 'failed', reason = excluded.reason, hint = excluded.hint, drift = NULL",
         &[
             Some(&name),
             Some(&source.oid.to_string()),

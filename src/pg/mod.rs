@@ -6,6 +6,8 @@ mod board;
 mod copy;
 mod copy_in;
 mod counting;
+mod ddl_history;
+mod drifting;
 mod endpoint;
 mod follow;
 mod gate;

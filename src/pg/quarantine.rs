@@ -147,8 +147,19 @@ pub fn forget(table: &str) -> Result<(), Error> {
     sql::run("DELETE FROM odoo_mirror_internal.quarantine WHERE table_name = $1", &[Some(table)]).map(drop)
 }
 
-/// A life begins: what was refused before is tried again. A table whose first copy met a refused row is compared row by row instead,
-/// which can leave it out.
+/// A copy met a refused row, and can't tell which: the table is compared piece by piece instead, which can leave it out. False: that
+/// can't be, and the table fails.
+pub fn instead_of_copy(name: &str, error: &Error) -> Result<bool, Error> {
+    let tables = registry::tables()?;
+    let table = tables.iter().find(|table| table.name == name && table.shape.identity == RowIdentity::Key);
+    if table.is_none() || !error.message.starts_with(REFUSED) {
+        return Ok(false);
+    }
+    registry::reconcile_instead(name, "a row was refused, and it is filled piece by piece")?;
+    Ok(true)
+}
+
+/// A life begins: what was refused before is tried again.
 pub fn begin() -> Result<(), Error> {
     sql::run(
         "UPDATE odoo_mirror_internal.quarantine SET retry_at = pg_catalog.clock_timestamp() \

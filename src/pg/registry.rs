@@ -39,6 +39,8 @@ pub struct Table {
     pub shape: MirrorShape,
     pub state: String,
     pub reason: Option<String>,
+    /// Why it must be taken over anew as it is on the source by now: until then its events are left out.
+    pub drift: Option<String>,
     pub generation: u64,
     pub ranges: Vec<Range>,
 }
@@ -56,7 +58,7 @@ pub struct Range {
 pub fn tables() -> Result<Vec<Table>, Error> {
     let mut tables = Vec::new();
     for row in sql::run(
-        "SELECT name, definition, shape, state, reason, generation FROM odoo_mirror_internal.tables ORDER BY name",
+        "SELECT name, definition, shape, state, reason, generation, drift FROM odoo_mirror_internal.tables ORDER BY name",
         &[],
     )? {
         let name = text(&row, 0);
@@ -74,6 +76,7 @@ pub fn tables() -> Result<Vec<Table>, Error> {
             shape: serde_json::from_str(&text(&row, 2)).map_err(unreadable)?,
             state: text(&row, 3),
             reason: row[4].clone(),
+            drift: row[6].clone(),
             generation: number(&row, 5) as u64,
             ranges: ranges.iter().map(range).collect(),
             name,
@@ -119,6 +122,7 @@ impl Table {
             key: self.shape.key.clone(),
             key_folds: self.shape.key_bytes_mean_equality,
             standing: match self.state.as_str() {
+                _ if self.drift.is_some() => Standing::Filtered,
                 "ready" => Standing::Ready,
                 "copying" | "catching_up" => Standing::Judged(judged()),
                 "reconciling" => Standing::Loose,
@@ -126,6 +130,7 @@ impl Table {
             },
             recorded,
             told,
+            seen: self.source.seen.parse().ok(),
             generation: self.generation,
         })
     }
@@ -145,11 +150,82 @@ impl Table {
 /// The table fails, alone.
 pub fn fail(name: &str, reason: &str, hint: &str) -> Result<(), Error> {
     sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'failed', reason = $2, hint = $3, ready_since = NULL \
+        "UPDATE odoo_mirror_internal.tables SET state = 'failed', reason = $2, hint = $3, ready_since = NULL, drift = NULL \
          WHERE name = $1",
         &[Some(name), Some(reason), Some(hint)],
     )
     .map(drop)
+}
+
+/// The source changed the table, and only its rows can tell how: it is to be taken over as it is by now.
+pub fn drifted(name: &str, reason: &str) -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET state = 'reconciling', drift = $2, reason = $2, hint = NULL, ready_since = NULL, \
+                verified_lsn = NULL, generation = generation + 1 WHERE name = $1",
+        &[Some(name), Some(reason)],
+    )
+    .map(drop)
+}
+
+/// The table was altered as the source altered its own.
+pub fn redefine(name: &str, source: &SourceTable, shape: &MirrorShape) -> Result<(), Error> {
+    redescribe(name, source)?;
+    // Rows that were refused may be taken now; what was kept of them has the columns of before.
+    sql::run(
+        "UPDATE odoo_mirror_internal.quarantine SET kept = NULL, retry_at = pg_catalog.clock_timestamp() WHERE table_name = $1",
+        &[Some(name)],
+    )?;
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET shape = $2::jsonb, hint = $3, generation = generation + 1 WHERE name = $1",
+        &[Some(name), Some(&json(shape)?), shape.note.as_deref()],
+    )
+    .map(drop)
+}
+
+/// Notes what the source's table is like by now, where the mirror's needs no change.
+pub fn redescribe(name: &str, source: &SourceTable) -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET definition = $2::jsonb WHERE name = $1",
+        &[Some(name), Some(&json(source)?)],
+    )
+    .map(drop)
+}
+
+/// The table's rows are compared while it stays ready; what differs is mended.
+pub fn compare(name: &str, reason: &str) -> Result<(), Error> {
+    sql::run(
+        "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason) VALUES ($1, true, $2) \
+         ON CONFLICT (table_name) DO UPDATE SET writes = true, done_to = NULL, ranges_done = false, keys_only = false",
+        &[Some(name), Some(reason)],
+    )
+    .map(drop)
+}
+
+/// The source renamed the table, and so was its mirror.
+pub fn rename(old: &str, new: &str, source: &SourceTable) -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET name = $2, source_schema = $3, source_name = $4, generation = generation + 1, \
+                definition = definition || pg_catalog.jsonb_build_object('schema', $3, 'name', $4), \
+                shape = shape || pg_catalog.jsonb_build_object('name', $2) WHERE name = $1",
+        &[Some(old), Some(new), Some(&source.schema), Some(&source.name)],
+    )?;
+    // In replica role no foreign key cascades. What is wanted of a name, and what was, stays with the name.
+    let others = sql::run(
+        "SELECT c.relname FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+         WHERE c.relnamespace = 'odoo_mirror_internal'::pg_catalog.regnamespace AND c.relkind = 'r' \
+           AND a.attname = 'table_name' AND NOT a.attisdropped AND c.relname <> ALL ('{indexes,jobs,ddl_history}')",
+        &[],
+    )?;
+    for row in &others {
+        let table = crate::mirror::quote::quote_identifier(&text(row, 0));
+        let update = format!("UPDATE odoo_mirror_internal.{table} SET table_name = $2 WHERE table_name = $1");
+        sql::run(&update, &[Some(old), Some(new)])?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|_| Error::stop("a table can't be noted"))
 }
 
 /// A range's rows are in, under this snapshot.
@@ -211,6 +287,30 @@ pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
     // Every key is compared, and those that are refused are noted again.
     super::quarantine::forget(table)?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(table)])?;
+    compare_all(table, reason)
+}
+
+/// As [reconcile], instead of going on with a first copy. Ranges that other workers are copying stay until they are done.
+pub fn reconcile_instead(table: &str, reason: &str) -> Result<(), Error> {
+    sql::run(
+        "WITH free AS (SELECT ordinal FROM odoo_mirror_internal.ranges WHERE table_name = $1 FOR UPDATE SKIP LOCKED) \
+         DELETE FROM odoo_mirror_internal.ranges r USING free WHERE r.table_name = $1 AND r.ordinal = free.ordinal",
+        &[Some(table)],
+    )?;
+    compare_all(table, reason)
+}
+
+/// Ranges of first copies that were given up.
+pub fn forget_given_up_ranges() -> Result<(), Error> {
+    sql::run(
+        "DELETE FROM odoo_mirror_internal.ranges r USING odoo_mirror_internal.tables t \
+         WHERE t.name = r.table_name AND t.state = 'reconciling'",
+        &[],
+    )
+    .map(drop)
+}
+
+fn compare_all(table: &str, reason: &str) -> Result<(), Error> {
     sql::run(
         "INSERT INTO odoo_mirror_internal.reconciles (table_name, writes, reason) VALUES ($1, true, $2) \
          ON CONFLICT (table_name) DO UPDATE SET writes = true, reason = excluded.reason, done_to = NULL, \

@@ -2,8 +2,10 @@
 
 use super::owner::AsOwner;
 use super::sql::{self, text};
+use super::transaction;
 use crate::error::Error;
 use crate::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
+use crate::mirror::drift::{self, Change};
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::shape::{MirrorShape, RowIdentity};
 use crate::mirror::source_table::SourceTable;
@@ -26,22 +28,25 @@ pub fn plan(
     ranges: &[KeyRange],
     filling: Filling,
 ) -> Result<(), Error> {
-    let here = table_here(&shape.name)?;
+    let mut here = table_here(&shape.name)?;
     let rows_there = here.is_some();
-    {
-        let statements = match &here {
-            None => ddl::create_statements(shape),
-            Some(here) => ddl::difference(here, shape),
-        };
-        if here.is_some() && !statements.is_empty() {
-            // Views of ours are no user's: they make room, and are built again.
+    if let Some(before) = &here {
+        let renames = renames(before, source, &shape.name)?;
+        if !renames.is_empty() {
             super::objects::let_go_of(&shape.name)?;
-        }
-        let _owner = AsOwner::switch()?;
-        for statement in statements {
-            sql::run(&statement, &[]).map_err(|error| in_the_way(error, &shape.name))?;
+            alter(&shape.name, ddl::follow(&shape.name, &renames))?;
+            here = table_here(&shape.name)?;
         }
     }
+    let statements = match &here {
+        None => ddl::create_statements(shape),
+        Some(here) => ddl::difference(here, shape),
+    };
+    if here.is_some() && !statements.is_empty() {
+        // Views of ours are no user's: they make room, and are built again.
+        super::objects::let_go_of(&shape.name)?;
+    }
+    alter(&shape.name, statements)?;
     let json =
         |value: Result<String, serde_json::Error>| value.map_err(|_| Error::stop("a table can't be noted"));
     let definition = json(serde_json::to_string(source))?;
@@ -56,7 +61,7 @@ pub fn plan(
              source_name = excluded.source_name, definition = excluded.definition, shape = excluded.shape, \
              state = 'copying', reason = NULL, hint = excluded.hint, generation = t.generation + 1, \
              estimated_rows = excluded.estimated_rows, estimated_bytes = excluded.estimated_bytes, \
-             copy_started_at = excluded.copy_started_at, ready_since = NULL",
+             copy_started_at = excluded.copy_started_at, ready_since = NULL, drift = NULL",
         &[
             Some(&shape.name),
             Some(&source.oid.to_string()),
@@ -97,12 +102,45 @@ pub fn plan(
     Ok(())
 }
 
-/// A view of a user's on the table blocks its change: say so, and drop nothing.
+/// Runs statements on a mirror table, as the owner. After an Err the caller's (sub)transaction must be undone.
+pub fn alter(table: &str, statements: Vec<String>) -> Result<(), Error> {
+    let altered = transaction::attempt(|| {
+        let _owner = AsOwner::switch()?;
+        statements.iter().try_for_each(|statement| sql::run(statement, &[]).map(drop))
+    });
+    altered.map_err(|error| in_the_way(error, table))
+}
+
+/// Columns of the table that is here, and that the source calls otherwise by now.
+fn renames(here: &TableHere, source: &SourceTable, table: &str) -> Result<Vec<Change>, Error> {
+    let definition =
+        sql::value("SELECT definition FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(table)])?;
+    let kept: Option<SourceTable> = definition.and_then(|kept| serde_json::from_str(&kept).ok());
+    let Some(kept) = kept else { return Ok(Vec::new()) };
+    let mut renames = drift::renames(&kept, source);
+    // Somebody may have changed the table here.
+    let has = |name: &String| here.columns.iter().any(|column| column.name == *name);
+    let given_up = renames.clone();
+    renames.retain(|rename| match rename {
+        Change::Rename { from, to } => {
+            let frees = |other: &Change| matches!(other, Change::Rename { from, .. } if from == to);
+            has(from) && (!has(to) || given_up.iter().any(frees))
+        }
+        _ => false,
+    });
+    Ok(renames)
+}
+
+/// A view of a user's on the table blocks its change: say which, and drop nothing.
 fn in_the_way(error: Error, table: &str) -> Error {
     match error.sqlstate.as_deref() {
-        Some("0A000" | "2BP01") => error.hint(format!(
-            "Something depends on a column of odoo_mirror.\"{table}\" that must change. Drop that, then SELECT odoo_mirror.resync('{table}')."
-        )),
+        Some("0A000" | "2BP01") => {
+            let detail = error.detail.clone().unwrap_or_default();
+            error.hint(format!(
+                "Something of yours depends on a column of odoo_mirror.\"{table}\" that must change: {detail} Drop that (and make it again afterwards): \
+                 the table goes on by itself within 30 seconds."
+            ))
+        }
         _ => error,
     }
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::board::{self, State};
 use super::follow::Following;
+use super::indexes::{self, Others};
 use super::registry::{self, Table};
 use super::table_making::Filling;
-use super::{copy, indexes, mirror, objects, reconcile, transaction};
+use super::{copy, mirror, objects, reconcile, transaction};
 use crate::error::Error;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
@@ -28,7 +29,7 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
         !following.tables.iter().any(|table| {
             table.source.oid == found.oid
                 && table.source.name == found.name
-                && (table.state != "failed" || !mirror::heals(table))
+                && (table.state != "failed" || !mirror::heals(table, found))
         })
     });
     let gone = following.tables.iter().any(|table| table.state != "failed" && !same(table));
@@ -37,9 +38,12 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     }
     let inspection =
         mirror::inspect(following.network, following.settings, &known_and_sound(following), true)?;
+    // What is on its way belongs to the tables as they were.
+    following.pause()?;
+    following.tables = transaction::transaction(registry::tables)?;
     transaction::transaction(|| mirror::adopt(&inspection, &following.tables, Filling::Online))?;
     // While they are empty, that takes no time.
-    indexes::build_all(following.settings)?;
+    indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
     following.tables = transaction::transaction(registry::tables)?;
     following.near = inspection.near;
     following.tell = true;
@@ -89,7 +93,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
             copy::Copied::None | copy::Copied::More => {
                 if !copy::rewritten(following.network, following.settings, Some(name))? {
                     transaction::transaction(registry::set_catching_up)?;
-                    indexes::build_all(following.settings)?;
+                    indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
                 }
                 board::set_state(State::Streaming, "");
                 following.look_again();
@@ -98,6 +102,10 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     }
     following.tables = transaction::transaction(registry::tables)?;
     following.tell = false;
+    let sound = |table: &&Table| table.state != "failed" && table.drift.is_none();
+    if following.binary && !following.tables.iter().filter(sound).all(|table| table.shape.binary_stream) {
+        return Err(Error::retry("a table's values must come as text: the stream starts anew"));
+    }
     following.network.ask(Request::Command(StreamCommand::Resume {
         tables: following.stream_tables(),
         near: following.near,

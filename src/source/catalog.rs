@@ -10,7 +10,9 @@ use tokio_postgres::{Client, Row};
 
 use super::catalog_types::{TypeKey, read_types};
 use crate::error::Error;
+use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::{LeftOut, Publishes, SourceColumn, SourceTable, WhyLeftOut};
+use crate::wire::Lsn;
 
 /// Some servers' roots list a leaf's rows as their own, so sizes are summed over leaves only.
 const TABLES: &str = "
@@ -21,23 +23,36 @@ const TABLES: &str = "
            CASE jsonb_typeof(to_jsonb(t) -> 'attnames')
                WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(to_jsonb(t) -> 'attnames'))
            END AS column_list,
-           coalesce(size.rows, 0) AS rows, coalesce(size.bytes, 0) AS bytes
+           coalesce(leaves.rows, 0) AS rows, coalesce(leaves.oids, '{}') AS file_oids, coalesce(leaves.files, '{}') AS files,
+           c.relnatts,
+           concat_ws(' ', p.oid, p.xmin, (SELECT string_agg(r.oid::text, ' ' ORDER BY r.oid) FROM pg_publication_rel r
+               WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid) relid)))) AS published_as
     FROM pg_publication p
     JOIN pg_publication_tables t ON t.pubname = p.pubname
     JOIN pg_namespace n ON n.nspname = t.schemaname
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
     CROSS JOIN LATERAL (
-        SELECT sum(greatest(leaf.reltuples, 0))::int8 AS rows, sum(pg_table_size(leaf.oid))::int8 AS bytes
+        SELECT sum(greatest(leaf.reltuples, 0))::int8 AS rows, array_agg(leaf.oid ORDER BY leaf.oid) AS oids,
+               array_agg(leaf.relfilenode ORDER BY leaf.oid) AS files
         FROM pg_class leaf
         WHERE leaf.relkind = 'r'
           AND (leaf.oid = c.oid OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
-    ) size
+    ) leaves
     WHERE p.pubname = $1
     ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
 
+/// Takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up to the session's lock_timeout.
+const SIZES: &str = "
+    SELECT root.oid, coalesce(sum(pg_table_size(leaf.oid)), 0)::int8 AS bytes
+    FROM unnest($1::oid[]) root (oid)
+    LEFT JOIN pg_class leaf
+           ON leaf.relkind = 'r'
+          AND (leaf.oid = root.oid OR leaf.oid IN (SELECT relid FROM pg_partition_tree(root.oid)))
+    GROUP BY root.oid";
+
 /// Before 18 a generated column is never streamed, though 15 lists it among those that are.
 const COLUMNS: &str = "
-    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull,
+    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.xmin::text AS stamp,
            a.attgenerated <> '' AS generated,
            a.attgenerated = '' OR current_setting('server_version_num')::int4 >= 180000 AS streamable, l.collisdeterministic AS deterministic,
            CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, ',') END AS constant_default
@@ -57,16 +72,34 @@ const KEYS: &str = "
       AND (i.indisprimary AND i.indimmediate OR i.indisreplident)
     GROUP BY i.indexrelid, i.indrelid, i.indisprimary, i.indimmediate, i.indisreplident";
 
-/// The tables that `publication` streams, by schema and name; none when there is no such
-/// publication. A name in `excluded_columns` is `column`, of any table, or `table.column`.
-///
-/// The server takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up
-/// to the session's lock_timeout.
-pub async fn published_tables(
-    client: &Client,
-    publication: &str,
-    excluded_columns: &[String],
-) -> Result<Vec<SourceTable>, Error> {
+/// What the source publishes, as of one snapshot.
+#[derive(Debug)]
+pub struct Seen {
+    pub tables: Vec<SourceTable>,
+    pub snapshot: Option<Snapshot>,
+    /// Past every commit that the snapshot sees.
+    pub past: Lsn,
+}
+
+/// How long a look waits for a table that somebody alters on the source: until then nothing is known of it.
+const LOOK_WAITS: &str = "SET LOCAL lock_timeout = '1s'";
+
+/// Looks at what `publication` streams, by schema and name; nothing when there is no such publication. A name in
+/// `excluded_columns` is `column`, of any table, or `table.column`. Sizes are not looked for.
+pub async fn look(client: &Client, publication: &str, excluded_columns: &[String]) -> Result<Seen, Error> {
+    client.batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOOK_WAITS}")).await?;
+    let looked = look_inside(client, publication, excluded_columns).await;
+    // The session may be used again.
+    client.batch_execute(if looked.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+    let mut seen = looked?;
+    let row = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
+    seen.past = row.try_get::<_, String>(0)?.parse().unwrap_or(Lsn(u64::MAX));
+    Ok(seen)
+}
+
+async fn look_inside(client: &Client, publication: &str, excluded_columns: &[String]) -> Result<Seen, Error> {
+    let row = client.query_one("SELECT pg_current_snapshot()::text", &[]).await?;
+    let snapshot: String = row.try_get(0)?;
     let rows = client.query(TABLES, &[&publication]).await?;
     let mut tables = rows.iter().map(table).collect::<Result<Vec<_>, _>>()?;
     let oids: Vec<u32> = tables.iter().map(|(table, _)| table.oid).collect();
@@ -77,6 +110,7 @@ pub async fn published_tables(
         keys.entry(row.try_get("indrelid")?).or_default().push(row);
     }
     for (table, column_list) in &mut tables {
+        table.seen.clone_from(&snapshot);
         for key in keys.remove(&table.oid).unwrap_or_default() {
             add_key(table, &key)?;
         }
@@ -84,11 +118,29 @@ pub async fn published_tables(
             let listed = column_list.as_ref().is_none_or(|list| list.contains(&column.name));
             match why_left_out(table, &column.name, streamable && listed, generated, excluded_columns) {
                 None => table.columns.push(column),
-                Some(why) => table.left_out.push(LeftOut { column: column.name, why }),
+                Some(why) => table.left_out.push(LeftOut { attnum: column.attnum, column: column.name, why }),
             }
         }
     }
-    Ok(tables.into_iter().map(|(table, _)| table).collect())
+    let tables = tables.into_iter().map(|(table, _)| table).collect();
+    Ok(Seen { tables, snapshot: snapshot.parse().ok(), past: Lsn::ZERO })
+}
+
+/// The tables that `publication` streams, with their sizes; otherwise like [`look`].
+pub async fn published_tables(
+    client: &Client,
+    publication: &str,
+    excluded_columns: &[String],
+) -> Result<Vec<SourceTable>, Error> {
+    let mut tables = look(client, publication, excluded_columns).await?.tables;
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    for row in client.query(SIZES, &[&oids]).await? {
+        let oid: u32 = row.try_get("oid")?;
+        if let Some(table) = tables.iter_mut().find(|table| table.oid == oid) {
+            table.bytes = row.try_get("bytes")?;
+        }
+    }
+    Ok(tables)
 }
 
 fn why_left_out(
@@ -112,6 +164,7 @@ fn why_left_out(
 /// A table still without columns and keys, and the columns that the server says it streams: from 15
 /// on those of the column list or all, before that it doesn't say.
 fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
+    let (oids, files): (Vec<u32>, Vec<u32>) = (row.try_get("file_oids")?, row.try_get("files")?);
     let table = SourceTable {
         oid: row.try_get("oid")?,
         schema: row.try_get("nspname")?,
@@ -124,7 +177,7 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
         identity_key: Vec::new(),
         row_filter: row.try_get("row_filter")?,
         estimated_rows: row.try_get("rows")?,
-        bytes: row.try_get("bytes")?,
+        bytes: 0,
         row_security: row.try_get("row_security")?,
         publishes: Publishes {
             insert: row.try_get("pubinsert")?,
@@ -133,6 +186,10 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
             truncate: row.try_get("pubtruncate")?,
         },
         via_root: row.try_get("pubviaroot")?,
+        last_attnum: row.try_get("relnatts")?,
+        files: std::iter::zip(oids, files).collect(),
+        published_as: row.try_get("published_as")?,
+        seen: String::new(),
     };
     Ok((table, row.try_get("column_list")?))
 }
@@ -170,6 +227,7 @@ async fn all_columns(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<F
             not_null: row.try_get("attnotnull")?,
             deterministic: row.try_get("deterministic")?,
             constant_default: row.try_get("constant_default")?,
+            stamp: row.try_get("stamp")?,
         };
         columns.entry(row.try_get("attrelid")?).or_default().push(Found {
             column,

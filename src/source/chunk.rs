@@ -4,6 +4,7 @@
 //! a TRUNCATE or a rewrite between snapshot and read gives no rows.
 
 use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -11,6 +12,7 @@ use tokio_postgres::Client;
 
 use super::connect::Connector;
 use super::link::{Event, Outbox};
+use super::sql::Sql;
 use super::writers;
 use crate::error::Error;
 use crate::mirror::quote::quote_identifier;
@@ -41,8 +43,32 @@ pub struct ChunkRequest {
 /// Bytes that go to the main thread at once.
 const PIECE: usize = 128 * 1024;
 
-pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox) -> Result<(), Error> {
-    let client = connector.sql().await?;
+/// A session that one chunk leaves to the next: opening one takes longer than reading a small table.
+#[derive(Default)]
+pub struct Spare(Mutex<Option<Sql>>);
+
+impl Spare {
+    /// Takes the session, if there is one that still lives.
+    pub fn take(&self) -> Option<Sql> {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.take().filter(|session| !session.is_closed())
+    }
+
+    fn put(&self, session: Sql) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+}
+
+pub async fn read(
+    connector: &Connector,
+    spare: Option<&Spare>,
+    request: ChunkRequest,
+    outbox: &Outbox,
+) -> Result<(), Error> {
+    let client = match spare.and_then(Spare::take) {
+        Some(session) => session,
+        None => connector.sql().await?,
+    };
     let mut must_see = request.must_see.clone();
     if request.look_for_writers.is_some() {
         must_see.extend(writers::writers(&client, request.table_oid).await?);
@@ -81,6 +107,9 @@ pub async fn read(connector: &Connector, request: ChunkRequest, outbox: &Outbox)
         outbox.send(Event::Rows { id, rows: piece }).await;
     }
     client.batch_execute("COMMIT").await?;
+    if let Some(spare) = spare {
+        spare.put(client);
+    }
     outbox.send(Event::ChunkDone { id }).await;
     Ok(())
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Notify, mpsc};
 
+use super::catalog::Seen;
 use super::chunk::ChunkRequest;
 use super::inspect::Inspection;
 use super::probe::{ProbeStep, Probed};
@@ -39,6 +40,8 @@ pub enum Request {
     /// Which file each table lies in: another one than a chunk was read from means that it was rewritten.
     /// Answered by `Filenodes`.
     Filenodes { tables: Vec<u32> },
+    /// What the publication streams now. Answered by `Seen`, also when it couldn't be looked at.
+    Look { publication: String, excluded: Vec<String> },
     /// Starts the stream: `Batch`es follow.
     Stream(StreamRequest),
     /// For the running stream.
@@ -80,11 +83,12 @@ pub enum Event {
     },
     /// Of the tables asked for, by OID.
     Filenodes(Vec<(u32, u32)>),
+    Seen(Box<Result<Seen, Error>>),
     Streaming,
     Batch(Box<Batch>),
     /// The stream stands between two transactions and hands over nothing until `Resume`.
     Paused,
-    /// With nothing in flight the source stands here.
+    /// All that was committed before here was handed over, and nothing else.
     Idle {
         position: Lsn,
     },
@@ -103,6 +107,9 @@ pub struct Gauges {
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
+    /// A batch ends after the last commit before this, whatever else there is, and `Idle` says that the stream stands there;
+    /// 0: nowhere in particular.
+    pub stand_at: AtomicU64,
     /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for any more.
     pub slot_given_up: OnceLock<String>,
 }

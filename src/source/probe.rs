@@ -1,6 +1,7 @@
 //! Reads pieces of tables on the source for comparing: first a hash of all rows, then each row's, then rows, all under
 //! one guarded snapshot. Only reads, and rests in between, so that the source hardly notices.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,7 +10,7 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::chunk::{self, Snapshotted, Table};
 use super::connect::Connector;
-use super::link::{Event, Outbox};
+use super::link::{Event, Gauges, Outbox};
 use super::sql::Sql;
 use crate::error::Error;
 use crate::mirror::fence::{RowHash, RowKey};
@@ -20,7 +21,8 @@ use crate::wire::Lsn;
 /// What the main thread asks, of one piece after the other.
 #[derive(Debug)]
 pub enum ProbeStep {
-    /// Takes a snapshot that sees `must_see`, and hashes the piece's rows. Answered by `Probed::Opened`, then `Probed::Summed`.
+    /// Takes a snapshot that sees `must_see`, and hashes the piece's rows. Answered by `Probed::Opened`, then `Probed::Summed`; of a
+    /// piece that is a list of keys by `Probed::Hashes`.
     Open(Box<ProbeRequest>),
     /// Each row's hash. Answered by `Probed::Hashes`.
     Hashes,
@@ -43,8 +45,6 @@ pub struct ProbeRequest {
     pub piece: Piece,
     pub rows: i64,
     pub must_see: Vec<u64>,
-    /// Hash all rows first. Without, only the snapshot is taken: each row's hash is asked for in any case.
-    pub hash: bool,
     /// Percent of the time that the source may work on this.
     pub share: i32,
 }
@@ -93,6 +93,7 @@ pub async fn serve(
     connector: &Connector,
     mut steps: mpsc::UnboundedReceiver<ProbeStep>,
     outbox: &Outbox,
+    gauges: &Gauges,
 ) -> Result<(), Error> {
     let mut session: Option<Sql> = None;
     let mut open: Option<Open> = None;
@@ -119,7 +120,7 @@ pub async fn serve(
         };
         let Some(probe) = &mut open else { continue };
         let began = Instant::now();
-        let answered = answer(connector, &mut session, probe, &step, outbox).await;
+        let answered = answer(connector, &mut session, probe, &step, (outbox, gauges)).await;
         probe.busy += began.elapsed();
         let said = match answered {
             Ok(said) => said,
@@ -160,7 +161,7 @@ async fn answer(
     session: &mut Option<Sql>,
     probe: &mut Open,
     ask: &Ask,
-    outbox: &Outbox,
+    (outbox, gauges): (&Outbox, &Gauges),
 ) -> Result<Probed, Error> {
     let client = match session {
         Some(client) => client,
@@ -169,24 +170,16 @@ async fn answer(
     let id = probe.request.id;
     match ask {
         Ask::Begin => {
-            let opened = begin(client, probe, outbox).await?;
-            if !probe.request.hash {
-                return Ok(opened);
-            }
+            let (opened, past) = begin(client, probe, outbox).await?;
+            // Told before the stream can stand there: the rows here are looked at in that very moment.
             outbox.send(Event::Probed(Box::new(opened))).await;
-            sum(client, &probe.request).await
-        }
-        Ask::Hashes => {
-            let sql = probe.request.side.rows_query(&condition(&probe.request, &probe.request.piece));
-            let mut rows = Vec::new();
-            for row in query(client, &sql).await? {
-                let number =
-                    |index: usize| row.get(index).cloned().flatten().and_then(|text| text.parse().ok());
-                let hash = (number(0).unwrap_or(0), number(1).unwrap_or(0));
-                rows.push((row.into_iter().skip(2).map(Option::unwrap_or_default).collect(), hash));
+            gauges.stand_at.store(past.0, Ordering::Relaxed);
+            match probe.request.piece {
+                Piece::Keys(_) => hashes(client, &probe.request).await,
+                _ => sum(client, &probe.request).await,
             }
-            Ok(Probed::Hashes { id, rows })
         }
+        Ask::Hashes => hashes(client, &probe.request).await,
         Ask::Fetch(keys) => {
             fetch(client, &probe.request, keys.as_deref(), outbox).await?;
             Ok(Probed::End { id })
@@ -194,7 +187,19 @@ async fn answer(
     }
 }
 
-async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<Probed, Error> {
+/// The piece's rows, each with its key and its hash.
+async fn hashes(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {
+    let sql = request.side.rows_query(&condition(request, &request.piece));
+    let mut rows = Vec::new();
+    for row in query(client, &sql).await? {
+        let number = |index: usize| row.get(index).cloned().flatten().and_then(|text| text.parse().ok());
+        let hash = (number(0).unwrap_or(0), number(1).unwrap_or(0));
+        rows.push((row.into_iter().skip(2).map(Option::unwrap_or_default).collect(), hash));
+    }
+    Ok(Probed::Hashes { id: request.id, rows })
+}
+
+async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<(Probed, Lsn), Error> {
     let request = &mut probe.request;
     let (schema, name) = (request.schema.clone(), request.name.clone());
     let table =
@@ -213,7 +218,7 @@ async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<Probed
             (cut, most) => cut.or(most),
         };
     }
-    Ok(Probed::Opened { id: request.id, snapshot, past, piece: request.piece.clone() })
+    Ok((Probed::Opened { id: request.id, snapshot, past, piece: request.piece.clone() }, past))
 }
 
 async fn sum(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::mirror::assembler::{Assembler, Fed, StreamError};
 use crate::mirror::quote::{quote_identifier, quote_literal};
 use crate::mirror::stream_table::StreamTable;
-use crate::wire::{Frame, Lsn, decode, decode_frame, standby_status};
+use crate::wire::{Frame, Lsn, Message, decode, decode_frame, standby_status};
 
 #[derive(Debug)]
 pub struct StreamRequest {
@@ -49,6 +49,8 @@ pub enum StreamCommand {
     Ask,
     /// Stop between two transactions; answered by `Paused`.
     Pause,
+    /// The change before which the stream stands comes again, with the tables as they are now.
+    Refit { tables: Vec<Arc<StreamTable>> },
     /// Go on, with the tables as they are now.
     Resume { tables: Vec<Arc<StreamTable>>, near: u64 },
 }
@@ -61,6 +63,13 @@ const FAR_BEHIND: Duration = Duration::from_millis(20);
 
 const NAP: Duration = Duration::from_millis(1);
 
+/// In the middle of a transaction, each of whose changes comes as a message of its own, the next look at the socket is put off by
+/// this: nothing can be applied before the rest is there, and to be woken for each costs both sides more than all else.
+const REST: Duration = Duration::from_micros(50);
+
+/// The source tells its position after each transaction; one that is followed by another soon wakes nobody.
+const IDLE: Duration = Duration::from_millis(10);
+
 /// A source silent for so long in the middle of a transaction is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -71,16 +80,22 @@ pub struct Stream {
     hunger: Arc<Hunger>,
     gauges: Arc<Gauges>,
     assembler: Assembler,
+    /// A change that doesn't fit its table: nothing is read until the tables are replaced.
+    held: Option<Vec<u8>>,
     confirmed: Lsn,
     received: Lsn,
     /// The end of the last batch handed over.
     handed: Lsn,
-    idle_told: Lsn,
     batch_began: Option<Instant>,
     heard: Instant,
     nap_until: Option<Instant>,
+    /// A position at which the source stands idle, to be told then if nothing else comes.
+    idle: Option<(Instant, Lsn)>,
+    idle_told: Lsn,
     /// The last look found nothing to read.
     quiet: bool,
+    /// All that was committed before here is handed over or in the batch; that is told before anything else is read.
+    stands_at: Option<Lsn>,
     pausing: bool,
     paused: bool,
     reply: bool,
@@ -106,14 +121,17 @@ impl Stream {
             hunger,
             gauges,
             assembler,
+            held: None,
             confirmed: start,
             received: start,
             handed: start,
-            idle_told: Lsn::ZERO,
             batch_began: None,
             heard: Instant::now(),
             nap_until: None,
+            idle: None,
+            idle_told: Lsn::ZERO,
             quiet: false,
+            stands_at: None,
             pausing: false,
             paused: false,
             reply: false,
@@ -130,11 +148,16 @@ impl Stream {
         }
         self.heard = Instant::now();
         let hunger = Arc::clone(&self.hunger);
+        let mut rest = false;
         let mut ticks = interval(STATUS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if self.reading() {
                 self.take_buffered(&mut session)?;
+            }
+            if std::mem::take(&mut rest) && self.reading() && !self.assembler.at_boundary() {
+                // The runtime's own timers count in milliseconds; nobody else minds waiting so short a time.
+                std::thread::sleep(REST);
             }
             if self.reply || self.ask {
                 let ask = std::mem::take(&mut self.ask);
@@ -143,6 +166,12 @@ impl Stream {
             }
             if hunger.takes(self.deliverable()) {
                 if !self.deliver().await {
+                    return Ok(());
+                }
+                continue;
+            }
+            if let Some(position) = self.stands_at.take_if(|_| self.assembler.is_empty()) {
+                if !self.outbox.send(Event::Idle { position }).await {
                     return Ok(());
                 }
                 continue;
@@ -157,19 +186,22 @@ impl Stream {
             let reading = self.reading();
             // Far behind, each look at the socket is put off a little: a hundred messages at once cost both sides less.
             let nap = if reading { self.nap_until } else { None };
+            let idle = self.idle.map(|(at, _)| at);
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(command) => self.command(command),
+                    Some(command) => self.command(command)?,
                     None => return Ok(()),
                 },
                 () = hunger.wanted() => {}
                 () = sleep_until(nap.unwrap_or(self.heard)), if nap.is_some() => self.nap_until = None,
+                () = sleep_until(idle.unwrap_or(self.heard)), if idle.is_some() => self.tell_idle(),
                 filled = session.fill(), if reading && nap.is_none() => {
                     filled?;
                     self.heard = Instant::now();
                     self.quiet = false;
                     self.nap_until = self.far_behind().map(|_| self.heard + NAP);
+                    rest = true;
                 }
                 // Nothing to read after a nap: that was all.
                 () = std::future::ready(()), if reading && nap.is_none() && self.gathering() => self.quiet = true,
@@ -207,7 +239,7 @@ impl Stream {
 
     fn full(&self) -> bool {
         let bounds = &self.request.bounds;
-        if self.assembler.is_cut() {
+        if self.assembler.is_cut() || self.held.is_some() {
             return true;
         }
         self.assembler.changes() >= bounds.changes || self.assembler.bytes() >= bounds.bytes
@@ -216,7 +248,7 @@ impl Stream {
     /// Whether more may be read: a full batch waits for the applier, a paused stream for `Resume`.
     fn reading(&self) -> bool {
         let wants_pause = self.pausing && self.assembler.at_boundary();
-        !self.paused && !wants_pause && !self.full() && !self.aged()
+        !self.paused && !wants_pause && !self.full() && !self.aged() && self.stands_at.is_none()
     }
 
     fn aged(&self) -> bool {
@@ -261,7 +293,20 @@ impl Stream {
                 Frame::XLogData { start, end, sent_at, body } => {
                     self.told(end, sent_at);
                     self.assembler.count_bytes(body.len());
-                    let fed = self.assembler.feed(decode(body).map_err(broken)?).map_err(not_pgoutput)?;
+                    let message = decode(body).map_err(broken)?;
+                    if let Some(unfit) = self.assembler.unfit(&message) {
+                        self.held = Some(body.to_vec());
+                        self.assembler.stop_before(unfit);
+                        return Ok(());
+                    }
+                    let begins = match message {
+                        Message::Begin { final_lsn, .. } => Some(final_lsn),
+                        _ => None,
+                    };
+                    let fed = self.assembler.feed(message).map_err(not_pgoutput)?;
+                    if let Some(commit) = begins {
+                        self.stand_where_asked(commit);
+                    }
                     if start > self.received {
                         self.received = start;
                     }
@@ -278,6 +323,19 @@ impl Stream {
         Ok(())
     }
 
+    /// Who compares rows looks at them where a snapshot was taken: what was touched since can't be told by it. That is before
+    /// the first transaction that was committed later.
+    fn stand_where_asked(&mut self, next_commit: Lsn) {
+        let asked = self.gauges.stand_at.load(Ordering::Relaxed);
+        if asked != 0 && next_commit.0 >= asked {
+            self.gauges.stand_at.store(0, Ordering::Relaxed);
+            self.stands_at = Some(Lsn(asked));
+            if !self.assembler.is_empty() {
+                self.assembler.end_batch();
+            }
+        }
+    }
+
     fn told(&mut self, end: Lsn, sent_at: i64) {
         self.gauges.source.fetch_max(end.0, Ordering::Relaxed);
         self.gauges.source_clock.store(sent_at, Ordering::Relaxed);
@@ -288,30 +346,48 @@ impl Stream {
     fn idle(&mut self, end: Lsn) {
         self.received = self.received.max(end);
         self.gauges.received.store(self.received.0, Ordering::Relaxed);
-        if end > self.idle_told && self.outbox.try_send(Event::Idle { position: end }) {
-            self.idle_told = end;
+        if end > self.idle_told {
+            let at = self.idle.map_or_else(|| Instant::now() + IDLE, |(at, _)| at);
+            self.idle = Some((at, end));
+        }
+    }
+
+    fn tell_idle(&mut self) {
+        if let Some((_, position)) = self.idle.take()
+            && self.outbox.try_send(Event::Idle { position })
+        {
+            self.idle_told = position;
         }
     }
 
     async fn deliver(&mut self) -> bool {
         let batch = self.assembler.take();
         self.batch_began = None;
+        self.idle = None;
         if let Some(boundary) = batch.boundary {
             self.handed = boundary.end;
         }
         self.outbox.send(Event::Batch(Box::new(batch))).await
     }
 
-    fn command(&mut self, command: StreamCommand) {
+    fn command(&mut self, command: StreamCommand) -> Result<(), Error> {
         match command {
             StreamCommand::Ask => self.ask = true,
             StreamCommand::Pause => self.pausing = true,
+            StreamCommand::Refit { tables } => {
+                self.assembler.refit(tables);
+                if let Some(body) = self.held.take() {
+                    let message = decode(&body).map_err(broken)?;
+                    self.assembler.feed(message).map_err(not_pgoutput)?;
+                }
+            }
             StreamCommand::Resume { tables, near } => {
                 self.assembler.replace_tables(tables, near);
                 self.paused = false;
                 self.pausing = false;
             }
         }
+        Ok(())
     }
 
     async fn send_status(&mut self, session: &mut ReplicationSession, ask: bool) -> Result<(), Error> {

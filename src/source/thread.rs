@@ -3,13 +3,14 @@
 //! Everything that talks to the source runs here. It is started by src/pg, with signals blocked.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::connect::Connector;
 use super::link::{Event, Gauges, Outbox, Remote, Request};
-use super::{chunk, inspect, probe, slot_making, stream, watch, writers};
+use super::{catalog, chunk, inspect, probe, slot_making, stream, watch, writers};
 use crate::error::Error;
 use crate::mirror::gate::Refusal;
 
@@ -36,6 +37,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
     let (commands, mut commanded) = mpsc::unbounded_channel();
     let (ended, mut failures) = mpsc::unbounded_channel::<Error>();
     let mut streaming: Option<JoinHandle<()>> = None;
+    let spare = Arc::new(chunk::Spare::default());
     let (too_much, mut too_much_kept) = mpsc::unbounded_channel::<(String, Refusal)>();
     loop {
         let request = tokio::select! {
@@ -53,6 +55,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 let _ = commands.send(command);
             }
             Request::Stream(request) => {
+                spare.take();
                 if streaming.is_some() {
                     return Err(Error::stop("the stream was started twice"));
                 }
@@ -78,8 +81,11 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
             }
             other => {
                 let ended = ended.clone();
+                // While the stream runs chunks are rare, and nobody's session should lie idle.
+                let spare = streaming.is_none().then(|| Arc::clone(&spare));
+                let gauges = remote.gauges.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(&connector, other, &outbox).await {
+                    if let Err(error) = answer(&connector, spare.as_deref(), other, &outbox, &gauges).await {
                         let _ = ended.send(error);
                     }
                 });
@@ -112,7 +118,13 @@ async fn give_up(
     }
 }
 
-async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Result<(), Error> {
+async fn answer(
+    connector: &Connector,
+    spare: Option<&chunk::Spare>,
+    request: Request,
+    outbox: &Outbox,
+    gauges: &Gauges,
+) -> Result<(), Error> {
     let event = match request {
         Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await?)),
         Request::CreateSlot { slot, anew, give_up_at } => Event::SlotCreated {
@@ -144,8 +156,15 @@ async fn answer(connector: &Connector, request: Request, outbox: &Outbox) -> Res
             let pairs = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
             Event::Filenodes(pairs.collect::<Result<_, tokio_postgres::Error>>()?)
         }
-        Request::Chunk(request) => return chunk::read(connector, request, outbox).await,
-        Request::Probe(steps) => return probe::serve(connector, steps, outbox).await,
+        Request::Look { publication, excluded } => {
+            let looked = async {
+                let sql = connector.sql().await?;
+                catalog::look(&sql, &publication, &excluded).await
+            };
+            Event::Seen(Box::new(looked.await))
+        }
+        Request::Chunk(request) => return chunk::read(connector, spare, request, outbox).await,
+        Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
         Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),
     };

@@ -23,6 +23,8 @@ pub struct Watched {
     pub snapshot: Option<Snapshot>,
     pub slot: Option<SlotState>,
     pub tables: Vec<SourceTable>,
+    /// Past every commit that `tables` were read after.
+    pub past: Lsn,
 }
 
 #[derive(Debug)]
@@ -61,10 +63,13 @@ async fn look(connector: &Connector, request: &WatchRequest) -> Result<Watched, 
             &[],
         )
         .await?;
+    let slot = slot::slot(&client, &request.slot).await?;
+    let seen = catalog::look(&client, &request.publication, &request.excluded).await?;
     Ok(Watched {
         position: row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO),
         snapshot: row.get::<_, String>(1).parse().ok(),
-        slot: slot::slot(&client, &request.slot).await?,
-        tables: catalog::published_tables(&client, &request.publication, &request.excluded).await?,
+        slot,
+        tables: seen.tables,
+        past: seen.past,
     })
 }

@@ -49,10 +49,20 @@ impl fmt::Debug for Column<'_> {
 /// assert!(rest.is_empty());
 /// # Ok::<(), odoo_mirror::wire::WireError>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Tuple<'a> {
     bytes: &'a [u8],
+    /// The check met every column's value: nobody needs to look for one that is missing.
+    whole: bool,
 }
+
+impl PartialEq for Tuple<'_> {
+    fn eq(&self, other: &Tuple<'_>) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Tuple<'_> {}
 
 impl<'a> Tuple<'a> {
     /// Checks the tuple that `bytes` start with; returns it and the bytes after it.
@@ -60,20 +70,22 @@ impl<'a> Tuple<'a> {
         let mut reader = Reader::new(bytes);
         let columns = reader.count16("tuple's column count")?;
         let mut rest = reader.rest();
+        let mut whole = true;
         for _ in 0..columns {
-            let Some((_, after)) = split_column(rest) else {
+            let Some((column, after)) = split_column(rest) else {
                 return Err(column_error(rest));
             };
+            whole &= !matches!(column, Column::Unchanged);
             rest = after;
         }
         let (tuple, rest) = bytes.split_at(bytes.len() - rest.len());
-        Ok((Tuple { bytes: tuple }, rest))
+        Ok((Tuple { bytes: tuple, whole }, rest))
     }
 
     /// A tuple from bytes that were checked before: what [`as_bytes`](Self::as_bytes) gave.
     /// From any other bytes come wrong columns, and nulls where there is nothing to read.
     pub fn from_validated(bytes: &'a [u8]) -> Tuple<'a> {
-        Tuple { bytes }
+        Tuple { bytes, whole: false }
     }
 
     /// The raw bytes, column count included, to be kept and given to [`from_validated`](Self::from_validated).
@@ -110,7 +122,7 @@ impl<'a> Tuple<'a> {
 
     /// Whether any column was not sent because it did not change.
     pub fn has_unchanged(&self) -> bool {
-        self.iter().any(|column| column == Column::Unchanged)
+        !self.whole && self.iter().any(|column| column == Column::Unchanged)
     }
 }
 

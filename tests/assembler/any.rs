@@ -92,6 +92,7 @@ fn table(mode: u8, relation: &Relation) -> StreamTable {
         },
         recorded: false,
         told: false,
+        seen: None,
         generation: 1,
     }
 }

@@ -5,6 +5,7 @@
 mod sent;
 
 mod any;
+mod drift;
 mod drive;
 mod fed;
 mod history;

@@ -241,3 +241,26 @@ fn what_no_source_sends_is_refused() {
     let undescribed = format!("the stream changed relation {}, which it had not described", kind.oid());
     assert_eq!(refused(vec![begin(1, 7)], row()), undescribed);
 }
+
+#[test]
+fn a_batch_that_ends_before_a_transaction_that_has_begun_may_be_committed_and_has_nothing_of_it() {
+    let kind = kind("binary_id");
+    let mut assembler = Assembler::new(ready(kind), Lsn::ZERO, 700);
+    feed_all(&mut assembler, [begin(10, 700), relation(kind), insert(kind, kind.row(1, 1, 0)), commit(10)]);
+    feed_all(&mut assembler, [begin(50, 701)]);
+    assert!(assembler.has_only_begun() && !assembler.is_cut());
+    assembler.end_batch();
+    assert!(assembler.is_cut());
+    let first = assembler.take();
+    assert_eq!((first.boundary.map(|boundary| boundary.end), first.transactions), (Some(Lsn(18)), 1));
+    assert_eq!(first.xids, [700]);
+    assert!(assembler.is_empty() && !assembler.at_boundary() && !assembler.is_cut());
+    feed_all(&mut assembler, [insert(kind, kind.row(2, 1, 0))]);
+    // Too late: a part of it is there.
+    assembler.end_batch();
+    assert!(!assembler.is_cut());
+    feed_all(&mut assembler, [commit(50)]);
+    let second = assembler.take();
+    assert_eq!((second.boundary.map(|boundary| boundary.end), second.xids), (Some(Lsn(58)), vec![701]));
+    assert_eq!(second.oldest_commit, Some(50));
+}

@@ -157,6 +157,7 @@ impl Kind {
             standing,
             recorded: false,
             told: false,
+            seen: None,
             generation: 1,
         })
     }

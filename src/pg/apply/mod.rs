@@ -2,6 +2,7 @@
 
 mod aside;
 mod column;
+mod direct;
 mod looking;
 mod statement;
 mod target;
@@ -176,7 +177,7 @@ impl Applier {
             if fits {
                 target.adopt(&part.table, &part.layout);
             }
-            let mut work = Work { target, arena, applied: &mut applied, care, aside };
+            let mut work = Work { target, relation: relation.0, arena, applied: &mut applied, care, aside };
             let done = part.steps.iter().try_for_each(|step| work.step(step));
             work.keep_rows();
             done?;
@@ -228,6 +229,7 @@ impl Drop for Opened {
 /// One table's steps at work.
 struct Work<'a> {
     target: &'a mut Target,
+    relation: pg_sys::Relation,
     arena: &'a Arena,
     applied: &'a mut Applied,
     care: Care,
@@ -252,6 +254,9 @@ impl Work<'_> {
     }
 
     fn folded(&mut self, changes: &[Change]) -> Result<(), Error> {
+        if self.care == Care::None && !self.aside.sure && self.written(changes)? {
+            return Ok(());
+        }
         let mut deletes = Vec::new();
         let (mut inserts, mut replaces, mut updates) = (Vec::new(), Vec::new(), Vec::new());
         let mut partial: HashMap<Vec<bool>, Vec<Span>> = HashMap::new();
@@ -270,8 +275,7 @@ impl Work<'_> {
         }
         self.delete(&deletes)?;
         // An insert of a key that is there already would fail the batch; with care it heals instead.
-        let told = self.target.table.told && self.target.table.standing == Standing::Ready;
-        let inserting = told.then(Inserting::begin);
+        let inserting = self.tells().then(Inserting::begin);
         let sure = self.care == Care::None && self.target.table.standing != Standing::Loose;
         if sure || !self.target.table.has_key() {
             self.insert(&inserts)?;
@@ -285,6 +289,11 @@ impl Work<'_> {
             self.upsert(&rows, unchanged, true)?;
         }
         Ok(())
+    }
+
+    /// Whether inserts are told to somebody.
+    fn tells(&self) -> bool {
+        self.target.table.told && self.target.table.standing == Standing::Ready
     }
 
     fn insert(&mut self, rows: &[Span]) -> Result<(), Error> {

@@ -208,6 +208,75 @@ impl Target {
         }
     }
 
+    /// Whether the table has no column but those that the stream brings.
+    pub(super) fn fills_every_column(&self) -> bool {
+        // SAFETY: the descriptor is the target's own.
+        let dropped = |index: usize| unsafe { attribute(self.descriptor, index) }.attisdropped;
+        (0..self.values.len()).filter(|index| !dropped(*index)).count() == self.columns.len()
+    }
+
+    /// Where the key's columns stand in the mirror's row; None without a key.
+    pub(super) fn key_columns(&self) -> Option<impl Iterator<Item = usize>> {
+        let places = self.layout.key.iter();
+        let readers = places.filter_map(|place| self.readers.get(*place)?.as_ref());
+        self.table.has_key().then(|| readers.map(|reader| reader.position))
+    }
+
+    /// Fills a slot of the table's row; values are allocated in the current context.
+    ///
+    /// # Safety
+    /// In a transaction; the slot is virtual and has the target's descriptor.
+    pub(super) unsafe fn fill_slot(&mut self, row: Tuple<'_>, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: as the caller says.
+        unsafe {
+            self.fill(row);
+            self.store(slot);
+        }
+    }
+
+    /// As [`fill_slot`](Self::fill_slot), with the key's columns only.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn fill_key_slot(&mut self, key: Tuple<'_>, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: as the caller says.
+        unsafe {
+            self.fill_key(key);
+            self.store(slot);
+        }
+    }
+
+    unsafe fn store(&self, slot: *mut pg_sys::TupleTableSlot) {
+        // SAFETY: a slot of this descriptor has room for as many values.
+        unsafe {
+            pg_sys::ExecClearTuple(slot);
+            (*slot).tts_values.copy_from_nonoverlapping(self.values.as_ptr(), self.values.len());
+            (*slot).tts_isnull.copy_from_nonoverlapping(self.nulls.as_ptr(), self.nulls.len());
+            pg_sys::ExecStoreVirtualTuple(slot);
+        }
+    }
+
+    /// Takes the columns that `row` leaves unchanged from `old` to `new`.
+    ///
+    /// # Safety
+    /// Slots of the table's row; `old` lives as long as `new` is used.
+    pub(super) unsafe fn keep_unchanged(
+        &self,
+        row: Tuple<'_>,
+        new: *mut pg_sys::TupleTableSlot,
+        old: *mut pg_sys::TupleTableSlot,
+    ) {
+        // SAFETY: positions are below the descriptor's number of columns; all values of `old` are extracted first.
+        unsafe {
+            pg_sys::slot_getallattrs(old);
+            for (reader, column) in self.readers.iter().zip(row.iter()) {
+                let Some(reader) = reader.as_ref().filter(|_| column == Column::Unchanged) else { continue };
+                *(*new).tts_values.add(reader.position) = *(*old).tts_values.add(reader.position);
+                *(*new).tts_isnull.add(reader.position) = *(*old).tts_isnull.add(reader.position);
+            }
+        }
+    }
+
     /// A key's values as parameters, and their types, in the current context.
     pub(super) fn key_values(&mut self, key: Tuple<'_>) -> Vec<pg_sys::Datum> {
         let mut values = Vec::with_capacity(self.layout.key.len());

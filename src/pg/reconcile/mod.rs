@@ -4,6 +4,7 @@
 //! One table at a time, one piece after the other. What the source says arrives as events; what is to be done here is done
 //! between two source commits, in the applier's own transactions.
 
+mod failing;
 mod notes;
 mod piece;
 
@@ -50,6 +51,8 @@ pub(super) struct Reconciling {
     prober: Option<Prober>,
     comparing: Option<Comparing>,
     rest_until: Option<Instant>,
+    /// The source can't tell a piece of the table at hand, and never will.
+    unreadable: Option<Error>,
     last_id: u64,
 }
 
@@ -217,13 +220,14 @@ impl Reconciling {
                 (chunk.past, chunk.piece, chunk.stage) = (past, piece, Stage::Opened);
             }
             Probed::Summed { id, rows, hash } if id == chunk.id => chunk.there = Some((rows, hash)),
-            Probed::Hashes { id, rows } if id == chunk.id => chunk.stage = Stage::Hashed(rows),
+            Probed::Hashes { id, rows } if id == chunk.id => chunk.hashed(rows),
             Probed::Rows { id, rows } if id == chunk.id => chunk.fetched.extend(rows),
             Probed::End { id } if id == chunk.id => chunk.stage = Stage::Fetched,
             Probed::GivenUp { id, error } if id == chunk.id => {
                 pgrx::log!("odoo_mirror: comparing table \"{}\": {error}", comparing.note.table);
                 comparing.chunk = None;
                 self.rest_until = Some(Instant::now() + REST);
+                self.unreadable = Some(error).filter(failing::stays);
             }
             _ => {}
         }
@@ -267,6 +271,15 @@ pub(super) fn interrupt(following: &mut Following<'_>) {
     following.reconciling.give_up_piece(following.network);
 }
 
+/// The table was altered here: what was asked of the source about it no longer fits. It is begun again.
+pub(super) fn leave(following: &mut Following<'_>, table: &str) {
+    if following.reconciling.records(table) {
+        following.reconciling.give_up_piece(following.network);
+        following.reconciling.rest_until = None;
+        following.reconciling.comparing = None;
+    }
+}
+
 /// Looks now and then whether another table is to be compared than the one at hand. True: the stream must be told.
 pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
     let note = transaction::transaction(notes::next)?;
@@ -304,6 +317,9 @@ pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
 /// Goes on with the piece at hand as far as it can be; between two source commits.
 pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
     let reconciling = &mut following.reconciling;
+    if let Some(error) = reconciling.unreadable.take() {
+        return failing::cannot_be_compared(following, &error);
+    }
     let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
     if !comparing.recording {
         return Ok(());
@@ -329,7 +345,7 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         }
         return Ok(());
     }
-    if chunk.waits_for_sum() {
+    if chunk.waits_for_hashes() {
         return Ok(());
     }
     if comparing.record.is_void() && !chunk.captured() {
@@ -337,22 +353,25 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let Some(mut chunk) = comparing.chunk.take() else { return Ok(()) };
-    if matches!(chunk.stage, Stage::Opened) {
-        transaction::transaction(|| comparing.capture(&mut chunk))?;
-    }
+    let captured = match chunk.stage {
+        Stage::Opened => transaction::transaction(|| comparing.capture(&mut chunk)),
+        _ => Ok(()),
+    };
     let stage = std::mem::replace(&mut chunk.stage, Stage::Asked);
-    let next = transaction::transaction(|| match stage {
-        Stage::Hashed(source) => comparing.compare_rows(&mut chunk, &source).map(Some),
+    let compare = || match stage {
+        Stage::Hashed(source) => comparing.compare_hashed(&mut chunk, &source).map(Some),
         Stage::Fetched => comparing.conclude(&mut chunk).map(Some),
-        Stage::Asked | Stage::Opened | Stage::Captured => Ok(comparing.compare_sums(&mut chunk)),
-    })?;
-    match next {
-        None => {
+        Stage::Asked | Stage::Opened | Stage::Captured => comparing.compare_captured(&mut chunk),
+    };
+    match captured.and_then(|()| transaction::transaction(compare)) {
+        Ok(None) => {
             chunk.stage = Stage::Captured;
             comparing.chunk = Some(chunk);
             Ok(())
         }
-        Some(next) => go_on(following, chunk, next),
+        Ok(Some(next)) => go_on(following, chunk, next),
+        Err(error) if failing::stays_here(&error) => failing::cannot_be_compared(following, &error),
+        Err(error) => Err(error),
     }
 }
 
@@ -441,16 +460,8 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             Ok(())
         }
         Err(error) => {
-            let name = comparing.note.table.clone();
-            reconciling.comparing = None;
-            let hint = format!("Mend that, then SELECT odoo_mirror.resync('{name}');");
-            transaction::transaction(|| {
-                notes::failed(&name, &error)?;
-                let reason = quarantine::reason(&error);
-                registry::fail(&name, &reason, error.hint.as_deref().unwrap_or(&hint))?;
-                quarantine::note(&name, &verdicts, quarantine::Source::Comparing(at))
-            })?;
-            reload(following)
+            let verdicts = std::mem::take(&mut comparing.verdicts);
+            failing::refused(following, &error, &verdicts, at)
         }
     }
 }
@@ -485,7 +496,6 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         other => other,
     };
     let id = reconciling.last_id + 1;
-    let keyed = matches!(piece, Piece::Keys(_));
     let request = ProbeRequest {
         id,
         table_oid: comparing.table.source.oid,
@@ -497,7 +507,6 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         piece: piece.clone(),
         rows,
         must_see: comparing.record.must_see().to_vec(),
-        hash: !keyed,
         share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
     };
     comparing.chunk = Some(Chunk::new(id, piece));

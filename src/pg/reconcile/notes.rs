@@ -20,7 +20,7 @@ pub(super) fn next() -> Result<Option<Note>, Error> {
     let rows = sql::run(
         "SELECT r.table_name, r.writes, r.done_to, r.ranges_done FROM odoo_mirror_internal.reconciles r \
          JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
-         WHERE t.state IN ('ready', 'reconciling') \
+         WHERE t.state IN ('ready', 'reconciling') AND t.drift IS NULL \
          ORDER BY t.state = 'ready', r.ranges_done DESC, r.done_to IS NULL, r.started_at, r.table_name LIMIT 1",
         &[],
     )?;

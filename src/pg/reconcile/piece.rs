@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Comparing;
 use super::notes::{MOST_FOUND, Outcome};
 use crate::error::Error;
-use crate::mirror::fence::{self, Compared, RowHash, RowKey, Since};
+use crate::mirror::fence::{self, Compared, Record, RowHash, RowKey, Since};
 use crate::mirror::proof::Piece;
 use crate::pg::owner::AsOwner;
 use crate::pg::sql::{self, Row, number, text};
@@ -29,6 +29,11 @@ pub(super) struct Chunk {
     pub(super) there: Option<Sum>,
     /// The same here, when the stream had passed the snapshot, if nothing was touched until then.
     here: Option<Sum>,
+    /// Of a list of keys: the source's rows,
+    listed_there: Option<Vec<(RowKey, RowHash)>>,
+    /// and ours, with what had touched them, when the stream had just passed the snapshot. Keys that are written all the time are
+    /// seldom touched in the moment between; by the time that an answer is here they always are.
+    listed_here: Option<(Vec<(RowKey, RowHash)>, Record)>,
     pub(super) fetched: Vec<Row>,
     compared: Compared,
     /// All rows of the piece are fetched: there are none here.
@@ -80,6 +85,8 @@ impl Chunk {
             past: Lsn::ZERO,
             there: None,
             here: None,
+            listed_there: None,
+            listed_here: None,
             fetched: Vec::new(),
             compared: Compared::default(),
             all: false,
@@ -93,8 +100,20 @@ impl Chunk {
         matches!(self.stage, Stage::Captured) && self.here.is_some()
     }
 
-    pub(super) fn waits_for_sum(&self) -> bool {
-        matches!(self.stage, Stage::Captured) && self.there.is_none() && !matches!(self.piece, Piece::Keys(_))
+    pub(super) fn waits_for_hashes(&self) -> bool {
+        let there = match self.piece {
+            Piece::Keys(_) => self.listed_there.is_some(),
+            _ => self.there.is_some(),
+        };
+        matches!(self.stage, Stage::Captured) && !there
+    }
+
+    /// The source told each row's hash.
+    pub(super) fn hashed(&mut self, rows: Vec<(RowKey, RowHash)>) {
+        match self.piece {
+            Piece::Keys(_) => self.listed_there = Some(rows),
+            _ => self.stage = Stage::Hashed(rows),
+        }
     }
 }
 
@@ -102,24 +121,35 @@ impl Chunk {
 impl Comparing {
     /// Hashes what is here, as soon as the stream has passed the snapshot: the fewer touches come between.
     pub(super) fn capture(&self, chunk: &mut Chunk) -> Result<(), Error> {
-        let (lo, hi) = match chunk.piece {
-            Piece::Range { lo, hi } => (lo, hi),
+        chunk.stage = Stage::Captured;
+        let (lo, hi) = match &chunk.piece {
+            Piece::Range { lo, hi } => (*lo, *hi),
+            Piece::Keys(keys) => {
+                chunk.listed_here = Some((self.rows_here(&chunk.piece)?, self.record.of(keys)));
+                return Ok(());
+            }
             _ => (None, None),
         };
-        if self.record.is_quiet(lo, hi) && !matches!(chunk.piece, Piece::Keys(_)) {
+        if self.record.is_quiet(lo, hi) {
             let said = self.ask_here(&self.here.hash_query(&self.condition(&chunk.piece)))?;
             let said = said.first().cloned().unwrap_or_default();
             chunk.here = Some((number(&said, 0), (text(&said, 1), text(&said, 2))));
         }
-        chunk.stage = Stage::Captured;
         Ok(())
     }
 
-    /// If all rows hash alike and none was touched before, the piece is proven. None: the source's sum isn't there yet.
-    pub(super) fn compare_sums(&self, chunk: &mut Chunk) -> Option<Next> {
-        if matches!(chunk.piece, Piece::Keys(_)) {
-            return Some(Next::Ask(ProbeStep::Hashes));
+    /// What was captured against what the source told. None: that isn't there yet.
+    pub(super) fn compare_captured(&self, chunk: &mut Chunk) -> Result<Option<Next>, Error> {
+        if !matches!(chunk.piece, Piece::Keys(_)) {
+            return Ok(self.compare_sums(chunk));
         }
+        let Some(there) = chunk.listed_there.take() else { return Ok(None) };
+        let (here, record) = chunk.listed_here.take().unwrap_or_default();
+        self.compare_rows(chunk, fence::compare(&there, &here, &record)).map(Some)
+    }
+
+    /// If all rows hash alike and none was touched before, the piece is proven. None: the source's sum isn't there yet.
+    fn compare_sums(&self, chunk: &mut Chunk) -> Option<Next> {
         let there = chunk.there.take()?;
         let keyless = self.here.key.is_empty();
         // With a touch that the snapshot doesn't see, equal hashes would prove the opposite.
@@ -139,21 +169,29 @@ impl Comparing {
         Some(Next::Ask(if chunk.all { ProbeStep::Fetch(None) } else { ProbeStep::Hashes }))
     }
 
-    /// Row by row: what differs is fetched, unless it was touched meanwhile.
-    pub(super) fn compare_rows(
+    /// Row by row, as the rows are here by now.
+    pub(super) fn compare_hashed(
         &self,
         chunk: &mut Chunk,
         source: &[(RowKey, RowHash)],
     ) -> Result<Next, Error> {
-        let rows = self.ask_here(&self.here.rows_query(&self.condition(&chunk.piece)))?;
-        let here: Vec<(RowKey, RowHash)> = rows
-            .into_iter()
-            .map(|row| {
-                let hash = (number(&row, 0), number(&row, 1));
-                (row.into_iter().skip(2).map(Option::unwrap_or_default).collect(), hash)
-            })
-            .collect();
-        chunk.compared = fence::compare(source, &here, &self.record);
+        let here = self.rows_here(&chunk.piece)?;
+        self.compare_rows(chunk, fence::compare(source, &here, &self.record))
+    }
+
+    /// Each row's hash, here.
+    fn rows_here(&self, piece: &Piece) -> Result<Vec<(RowKey, RowHash)>, Error> {
+        let rows = self.ask_here(&self.here.rows_query(&self.condition(piece)))?;
+        let hashed = rows.into_iter().map(|row| {
+            let hash = (number(&row, 0), number(&row, 1));
+            (row.into_iter().skip(2).map(Option::unwrap_or_default).collect(), hash)
+        });
+        Ok(hashed.collect())
+    }
+
+    /// What differs is fetched, unless it was touched meanwhile.
+    fn compare_rows(&self, chunk: &mut Chunk, compared: Compared) -> Result<Next, Error> {
+        chunk.compared = compared;
         let mut wanted = chunk.compared.wrong.clone();
         if !self.note.writes {
             wanted.truncate(MOST_FOUND);

@@ -19,6 +19,11 @@ impl Rng {
         Self { seed, generator: SmallRng::seed_from_u64(seed) }
     }
 
+    /// What repeats it.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// A number in `range`.
     pub fn number(&mut self, range: Range<i64>) -> i64 {
         self.generator.random_range(range)

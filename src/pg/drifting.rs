@@ -1,0 +1,382 @@
+//! Drift: what the source does to its tables is done here too, by itself, and the stream never stops for it. What is to be
+//! done, `mirror/drift.rs` decides.
+//!
+//! There are two ways to hear of it. The stream brings a change that doesn't fit its table: then it stands before that change, within
+//! a source transaction perhaps, and the table is altered in the open local one. Or the catalog, looked at now and then, differs:
+//! then the stream passes what the catalog was read after, and stands still while it is looked at once more. Where neither
+//! proves how the rows are, the table is taken over as it is by now, and its rows are compared while readers keep them.
+
+use std::time::{Duration, Instant};
+
+use super::board::{self, State};
+use super::follow::Following;
+use super::mirror::{self, still_wanted};
+use super::registry::{self, Table};
+use super::table_making::{self, Filling, type_here};
+use super::{ddl_history, guc, indexes, objects, quarantine, reconcile, sql, transaction};
+use crate::error::{Error, Verdict};
+use crate::mirror::batch::Unfit;
+use crate::mirror::ddl;
+use crate::mirror::drift::{self, Change, Outcome};
+use crate::mirror::shape::{MirrorShape, ShapeError, mirror_name};
+use crate::mirror::source_table::SourceTable;
+use crate::source::catalog::Seen;
+use crate::source::link::{Event, Request};
+use crate::source::stream::StreamCommand;
+use crate::source::watch::Watched;
+use crate::wire::{Lsn, Relation};
+
+/// A table that couldn't be altered now is tried again after this long: somebody reads it, or alters it on the source.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// How long to wait for a reader of a table that is to be altered: the stream stands still meanwhile.
+const LOCK_WAITS: &str = "500ms";
+
+/// No commit record is so short: between two positions no further apart, nothing was committed.
+const SHORTER_THAN_A_COMMIT: u64 = 24;
+
+/// The part of following the stream that follows the source's schema.
+#[derive(Default)]
+pub(super) struct Drifting {
+    noticed: Option<Noticed>,
+    again_at: Option<Instant>,
+    /// Columns came or went, and indexes with them.
+    altered: bool,
+}
+
+/// What a look at the catalog found to differ.
+struct Noticed {
+    /// Name and generation of each table, and what it is by now.
+    tables: Vec<(String, u64, SourceTable)>,
+    /// Past every commit that the look saw.
+    past: Lsn,
+}
+
+impl Drifting {
+    /// Whether something is to be done soon.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.noticed.is_some() || self.again_at.is_some()
+    }
+}
+
+/// The stream stands before a change that doesn't fit its table; the changes before it are applied in the open transaction.
+pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), Error> {
+    let tables = transaction::attempt(registry::tables)?;
+    let sound = |table: &&Table| table.state != "failed" && table.drift.is_none();
+    let table = tables.iter().filter(sound).find(|table| table.source.oid == unfit.relation.id);
+    if let Some(table) = table {
+        let seen = look(following, told_to_go_on)?;
+        let binary = following.binary;
+        transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
+        reconcile::leave(following, &table.name);
+        following.drifting.altered = true;
+        following.look_again();
+    }
+    following.tables = transaction::attempt(registry::tables)?;
+    let tables = following.stream_tables();
+    following.network.ask(Request::Command(StreamCommand::Refit { tables }));
+    Ok(())
+}
+
+/// Alters the table as its Relation says, or leaves it for the next pause.
+fn meet_in(table: &Table, relation: &Relation, seen: Result<Seen, Error>, binary: bool) -> Result<(), Error> {
+    let why = match seen {
+        Err(error) => format!("the source changed it, and can't tell how by now: {error}"),
+        Ok(seen) => match outcome(table, &seen, Some(relation)) {
+            Some(Outcome::Follow { changes, becomes }) if table.state == "ready" => {
+                let followed = transaction::subtransaction(|| {
+                    follow(table, &changes, &becomes, binary)?;
+                    let changed = registry::tables()?.into_iter().find(|known| known.name == table.name);
+                    let fits =
+                        changed.is_some_and(|table| table.for_stream(false, false).layout(relation).is_ok());
+                    if fits {
+                        Ok(())
+                    } else {
+                        Err(Error::retry_slowly("the source changed it in a way of its own"))
+                    }
+                });
+                match followed {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error.message,
+                }
+            }
+            Some(Outcome::Refill(why)) => why,
+            Some(Outcome::Fail { reason, .. }) => reason,
+            _ => "the source changed it".to_owned(),
+        },
+    };
+    registry::drifted(&table.name, &why)
+}
+
+/// Notes what a look at the catalog shows to differ.
+pub(super) fn notice(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
+    rename(following, watched)?;
+    if following.drifting.noticed.is_some() {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for table in following.tables.iter().filter(|table| table.state != "failed" && table.drift.is_none()) {
+        let now = watched.tables.iter().find(|now| now.oid == table.source.oid);
+        if let Some(now) = now.filter(|now| drift::differs(&table.source, now)) {
+            found.push((table.name.clone(), table.generation, now.clone()));
+        }
+    }
+    if !found.is_empty() {
+        following.drifting.noticed = Some(Noticed { tables: found, past: watched.past });
+    }
+    Ok(())
+}
+
+/// Does what is due, between two source transactions.
+pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
+    if let Some(past) = following.drifting.noticed.as_ref().map(|noticed| noticed.past) {
+        if past.0.saturating_sub(following.applied.0) <= SHORTER_THAN_A_COMMIT {
+            settle(following)?;
+        } else {
+            // An idle source says where it is only now and then.
+            following.network.ask(Request::Command(StreamCommand::Ask));
+        }
+    }
+    let waits = following.tables.iter().any(|table| table.drift.is_some());
+    if waits && following.drifting.again_at.is_none_or(|at| Instant::now() >= at) {
+        take_over(following)?;
+    }
+    if !following.drifting.is_waiting() && std::mem::take(&mut following.drifting.altered) {
+        indexes::build_all(following.settings)?;
+        board::set_state(State::Streaming, "");
+    }
+    Ok(())
+}
+
+/// The stream has passed what was noticed: it stands still now, and if the catalog still says the same, that is how the
+/// tables are at this point.
+fn settle(following: &mut Following<'_>) -> Result<(), Error> {
+    pause(following)?;
+    let Some(noticed) = following.drifting.noticed.take() else { return Ok(()) };
+    let settings = following.settings;
+    let Ok(seen) = look(following, || still_wanted(settings))? else { return Ok(()) };
+    let tables = transaction::transaction(registry::tables)?;
+    for (name, generation, before) in &noticed.tables {
+        let known = tables.iter().find(|table| table.name == *name && table.generation == *generation);
+        let Some(table) = known.filter(|table| table.state != "failed" && table.drift.is_none()) else {
+            continue;
+        };
+        let Some(now) = seen.tables.iter().find(|now| now.oid == before.oid) else { continue };
+        let went_on = drift::differs(before, now);
+        let outcome = transaction::transaction(|| Ok(outcome(table, &seen, None)))?;
+        match outcome {
+            None | Some(Outcome::Same) => {}
+            // Changed once more in between: the next look comes.
+            Some(Outcome::Follow { .. }) if went_on => {}
+            Some(Outcome::Follow { changes, becomes }) if table.state == "ready" || changes.is_empty() => {
+                let binary = following.binary;
+                let followed = transaction::transaction(|| follow(table, &changes, &becomes, binary));
+                match followed {
+                    Err(error) if error.verdict != Verdict::Retry => {
+                        transaction::transaction(|| registry::drifted(name, &error.message))?;
+                    }
+                    // Somebody reads it: the next look tries again.
+                    Err(_) | Ok(()) => {}
+                }
+            }
+            Some(Outcome::Compare) if table.state == "ready" => {
+                transaction::transaction(|| {
+                    registry::redescribe(name, &as_kept(table, now))?;
+                    registry::compare(name, "its file changed on the source")?;
+                    ddl_history::note(name, "its file changed", "its rows are compared while it stays ready")
+                })?;
+            }
+            Some(Outcome::Refill(why)) => transaction::transaction(|| registry::drifted(name, &why))?,
+            Some(Outcome::Fail { reason, .. }) => {
+                transaction::transaction(|| registry::drifted(name, &reason))?;
+            }
+            Some(Outcome::Follow { .. } | Outcome::Compare) => {
+                transaction::transaction(|| registry::drifted(name, "the source changed it"))?;
+            }
+        }
+        reconcile::leave(following, name);
+    }
+    reload(following)
+}
+
+/// Tables that can't be followed are taken over as they are by now, and their rows compared; readers keep them.
+fn take_over(following: &mut Following<'_>) -> Result<(), Error> {
+    following.drifting.again_at = Some(Instant::now() + AGAIN);
+    let settings = following.settings;
+    let Ok(seen) = look(following, || still_wanted(settings))? else { return Ok(()) };
+    pause(following)?;
+    let tables = transaction::transaction(registry::tables)?;
+    let shapes = transaction::transaction(|| {
+        Ok(MirrorShape::of_all(&seen.tables, &|schema, name| type_here(schema, name)))
+    })?;
+    let mut all = true;
+    for table in &tables {
+        let Some(why) = &table.drift else { continue };
+        // One that is no longer published is found by the next look.
+        let Some((now, shape)) = seen.tables.iter().zip(&shapes).find(|(now, _)| now.oid == table.source.oid)
+        else {
+            all = false;
+            continue;
+        };
+        let taken = transaction::transaction(|| {
+            wait_for_locks(LOCK_WAITS)?;
+            take_over_in(table, now, shape.as_ref(), why)
+        });
+        match taken {
+            Err(error) if error.verdict == Verdict::Retry => {
+                all = false;
+                board::set_error(&error.while_doing(&format!("altering table \"{}\"", table.name)));
+            }
+            taken => taken?,
+        }
+        reconcile::leave(following, &table.name);
+    }
+    if all {
+        following.drifting.again_at = None;
+    }
+    following.look_again();
+    reload(following)
+}
+
+fn take_over_in(
+    table: &Table,
+    now: &SourceTable,
+    shape: Result<&MirrorShape, &ShapeError>,
+    why: &str,
+) -> Result<(), Error> {
+    match shape {
+        Err(error) => mirror::note_failure(now, &error.to_string(), &error.hint())?,
+        // A table renamed as well keeps its name here until the next look.
+        Ok(shape) => {
+            let shape = MirrorShape { name: table.name.clone(), ..shape.clone() };
+            mirror::take_in(&with_size(table, now), &shape, &[], Filling::Online)?;
+        }
+    }
+    objects::refresh()?;
+    let found = sql::run(
+        "SELECT state, reason FROM odoo_mirror_internal.tables WHERE name = $1",
+        &[Some(&table.name)],
+    )?;
+    let row = found.first().cloned().unwrap_or_default();
+    let done = match sql::text(&row, 0).as_str() {
+        "failed" => format!("the table failed: {}", sql::text(&row, 1)),
+        _ => "taken over as it is by now; its rows are compared with the source's".to_owned(),
+    };
+    ddl_history::note(&table.name, why, &done)
+}
+
+/// Alters the mirror's table, in the caller's transaction, and notes what it stands on from then on.
+fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool) -> Result<(), Error> {
+    let shape = MirrorShape::of(becomes, &|schema, name| type_here(schema, name))
+        .map_err(|error| Error::retry_slowly(error.to_string()).hint(error.hint()))?;
+    if binary && !shape.binary_stream {
+        return Err(Error::retry_slowly("a column of it can't travel as the stream does"));
+    }
+    let shape = MirrorShape { name: table.name.clone(), ..shape };
+    wait_for_locks(LOCK_WAITS)?;
+    if changes.iter().any(|change| !matches!(change, Change::Add { .. })) {
+        objects::let_go_of(&table.name)?;
+    }
+    table_making::alter(&table.name, ddl::follow(&table.name, changes))?;
+    wait_for_locks(&guc::LOCK_TIMEOUT.get().to_string())?;
+    registry::redefine(&table.name, &as_kept(table, becomes), &shape)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    objects::refresh()?;
+    let what: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    ddl_history::note(&table.name, &what.join(", "), "done here too; no row needs to be compared")
+}
+
+/// Tables that the source renamed have their new names here too, where nothing else has them.
+fn rename(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
+    let mut paused = false;
+    for now in &watched.tables {
+        let Some(table) = mirror::renamed(&following.tables, now) else { continue };
+        let (old, new) = (table.name.clone(), mirror_name(&now.schema, &now.name));
+        if !std::mem::replace(&mut paused, true) {
+            pause(following)?;
+        }
+        let done = transaction::transaction(|| {
+            wait_for_locks(LOCK_WAITS)?;
+            // Its name must do as a name here.
+            MirrorShape::of(now, &|schema, name| type_here(schema, name))
+                .map_err(|error| Error::retry_slowly(error.to_string()))?;
+            objects::let_go_of(&old)?;
+            table_making::alter(&old, vec![ddl::rename_table(&old, &new)])?;
+            registry::rename(&old, &new, now)?;
+            objects::refresh()?;
+            ddl_history::note(&new, &format!("table {old} renamed to {new}"), "renamed here too")
+        });
+        if let Err(error) = done {
+            // It goes on under its old name; the next look tries again.
+            board::set_error(&error.while_doing(&format!("renaming table \"{old}\" to \"{new}\"")));
+        }
+        reconcile::leave(following, &old);
+        reload(following)?;
+    }
+    Ok(())
+}
+
+/// What is to be done about a table, as the catalog shows it. None: it isn't published any more.
+fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
+    let place = seen.tables.iter().position(|now| now.oid == table.source.oid)?;
+    let shapes = MirrorShape::of_all(&seen.tables, &|schema, name| type_here(schema, name));
+    let wanted = shapes.get(place)?;
+    Some(drift::decide(&table.source, &table.shape, seen.tables.get(place)?, wanted.as_ref(), relation))
+}
+
+/// A look doesn't ask for sizes.
+fn with_size(table: &Table, now: &SourceTable) -> SourceTable {
+    SourceTable { bytes: table.source.bytes, ..now.clone() }
+}
+
+/// A description that the table's rows were not compared for: what was seen when they last were, still counts.
+fn as_kept(table: &Table, now: &SourceTable) -> SourceTable {
+    SourceTable { seen: table.source.seen.clone(), ..with_size(table, now) }
+}
+
+/// What the source publishes now; an Err inside: it couldn't be looked at.
+fn look(
+    following: &mut Following<'_>,
+    meanwhile: impl FnMut() -> Result<(), Error>,
+) -> Result<Result<Seen, Error>, Error> {
+    let request = Request::Look {
+        publication: following.settings.publication.clone(),
+        excluded: guc::excluded_columns(),
+    };
+    let pick = |event| match event {
+        Event::Seen(seen) => Ok(*seen),
+        other => Err(other),
+    };
+    following.network.answer(request, pick, meanwhile)
+}
+
+/// Within a transaction settings can't be asked whether the mirror is wanted.
+fn told_to_go_on() -> Result<(), Error> {
+    let told_to_stop = board::read(|board| board.stop_asked || board.uninstall == 1);
+    match told_to_stop {
+        Some(true) => Err(Error::retry("the mirror was told to stop")),
+        _ => Ok(()),
+    }
+}
+
+/// Takes up what the registry says by now.
+fn reload(following: &mut Following<'_>) -> Result<(), Error> {
+    following.applier.hold(transaction::transaction(quarantine::held)?);
+    following.tables = transaction::transaction(registry::tables)?;
+    Ok(())
+}
+
+/// Stops the stream between two transactions, until the tables are told to it.
+fn pause(following: &mut Following<'_>) -> Result<(), Error> {
+    following.drifting.altered = true;
+    following.pause()?;
+    following.tell = true;
+    Ok(())
+}
+
+/// For the rest of the transaction.
+fn wait_for_locks(at_most: &str) -> Result<(), Error> {
+    sql::run("SELECT pg_catalog.set_config('lock_timeout', $1, true)", &[Some(at_most)]).map(drop)
+}

@@ -1,0 +1,207 @@
+//! One run: two servers, writers, readers, faults; then quiet, and all must be equal.
+
+use super::checker::{keep_looking, look};
+use super::faults::choose;
+use super::scene::{Scene, rows, sum};
+use super::schema::{TABLES, WRITERS};
+use super::writers::Writer;
+use crate::harness::{Pair, PairBuilder, Rng, eventually};
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// In which the mirror must have come back from whatever it was.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// After so many faults it is left alone until it is well.
+const BREATH: usize = 5;
+
+#[derive(Clone, Copy)]
+pub struct Plan {
+    pub name: &'static str,
+    pub seed: u64,
+    pub faults: usize,
+    /// Faults begin with the first copy, not after it.
+    pub copying: bool,
+    pub conf: fn(PairBuilder) -> PairBuilder,
+}
+
+/// One run, or as many as there is time for.
+pub fn go_on_for_as_long_as_asked(plan: Plan) {
+    let Ok(minutes) = std::env::var("CHAOS_MINUTES") else { return run(plan) };
+    let minutes: f64 = minutes.parse().expect("CHAOS_MINUTES is a number");
+    let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later");
+    let mut seed = plan.seed + now.as_secs() * 1000;
+    while Instant::now() < end {
+        run(Plan { seed, ..plan });
+        seed += 100;
+    }
+}
+
+fn run(plan: Plan) {
+    let mut rng = Rng::seeded(plan.seed);
+    let pair = Pair::builder()
+        .mirror_conf("odoo_mirror.poll_interval", "1")
+        .mirror_conf("odoo_mirror.lock_timeout", "500")
+        .proxied();
+    let scene = Scene::new((plan.conf)(pair).start());
+    let pair = &scene.pair;
+    scene.tell(format_args!("run {} with ODOO_MIRROR_SEED={}", plan.name, rng.seed()));
+    pair.on_source("CREATE TABLE filler (id int PRIMARY KEY, a text)");
+    pair.publish_all();
+    let commits = thread::scope(|scope| {
+        let ends = Ends(&scene);
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|number| {
+                let (scene, rng) = (&scene, rng.fork());
+                scope.spawn(move || Writer::new(scene, number, rng).run())
+            })
+            .collect();
+        let checker = {
+            let (scene, rng) = (&scene, rng.fork());
+            scope.spawn(move || keep_looking(scene, rng))
+        };
+        if plan.copying {
+            // So that much is written meanwhile.
+            slow_down(&scene, Duration::from_millis(10));
+        }
+        pair.configure_and_start();
+        if !plan.copying {
+            is_well(&scene);
+        }
+        for number in 0..plan.faults {
+            thread::sleep(Duration::from_millis(*rng.pick(&[50, 300, 700, 1500])));
+            let fault = choose(&mut rng);
+            scene.tell(format_args!("fault {}: {fault:?}", number + 1));
+            fault.inject(&scene, &mut rng);
+            stop_if_wrong(&scene);
+            if (number + 1) % BREATH == 0 {
+                slow_down(&scene, Duration::ZERO);
+                is_well(&scene);
+            }
+        }
+        is_well(&scene);
+        drop(ends);
+        checker.join().expect("the checker panicked");
+        writers.into_iter().map(|writer| writer.join().expect("a writer panicked")).sum::<u64>()
+    });
+    all_is_equal(&scene);
+    println!(
+        "oracle: {}: {} faults, {commits} commits of 5 writers, {} looks, no row wrong (ODOO_MIRROR_SEED={})",
+        plan.name,
+        plan.faults,
+        scene.looks.load(SeqCst),
+        rng.seed()
+    );
+}
+
+fn slow_down(scene: &Scene, by: Duration) {
+    if let Some(proxy) = &scene.pair.proxy {
+        proxy.slow_down(by);
+    }
+}
+
+/// Ends the threads of a run, also when it fails.
+struct Ends<'a>(&'a Scene);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[track_caller]
+fn stop_if_wrong(scene: &Scene) {
+    let found = scene.found();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every table is ready, while people write; and readers are shown what was committed from now on.
+#[track_caller]
+fn is_well(scene: &Scene) {
+    let begun = Instant::now();
+    all_are_ready(scene);
+    let now = scene.history().commits();
+    eventually("the mirror shows new commits", RECOVERY, || {
+        stop_if_wrong(scene);
+        look(scene).filter(|shown| shown.commit > now && shown.tables == TABLES.len()).map(drop)
+    });
+    scene.tell(format_args!("  well again after {:.1} s", begun.elapsed().as_secs_f64()));
+}
+
+/// A table that left the publication and came back may be failed for a while.
+#[track_caller]
+fn all_are_ready(scene: &Scene) {
+    let query =
+        "SELECT coalesce(string_agg(table_name || ' ' || state || coalesce(': ' || reason, ''), '; '), '')
+        FROM odoo_mirror.tables() WHERE state <> 'ready'";
+    let published = scene.pair.published_tables().len().to_string();
+    let (begun, mut others) = (Instant::now(), String::new());
+    while begun.elapsed() < RECOVERY {
+        stop_if_wrong(scene);
+        let ready = "SELECT count(*)::text FROM odoo_mirror.tables() WHERE state = 'ready'";
+        let ask = |query| scene.pair.mirror.try_rows("mirror", query).ok()?.pop()?.pop()?;
+        if ask(ready) == Some(published.clone()) {
+            return;
+        }
+        others = ask(query).unwrap_or(others);
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("not all tables are ready within {RECOVERY:?}: {others}");
+}
+
+/// Nobody writes any more: the model, the source and the mirror say the same, row by row.
+fn all_is_equal(scene: &Scene) {
+    let pair = &scene.pair;
+    all_are_ready(scene);
+    pair.caught_up_within(RECOVERY);
+    let shown = eventually("the mirror can be looked at", RECOVERY, || {
+        stop_if_wrong(scene);
+        look(scene)
+    });
+    assert_eq!(shown.commit, scene.history().commits(), "the mirror has caught up, and shows less");
+    let mut session = pair.source.connect("odoo");
+    for row in rows(&mut session, "SELECT tab, sum(n), sum(h)::text FROM sums GROUP BY 1").expect("it is up")
+    {
+        let query = format!(
+            "SELECT count(*), coalesce(sum(hashtextextended(r::text, 0)), 0)::text FROM {} r",
+            row[0]
+        );
+        let found = rows(&mut session, &query).expect("it is up").remove(0);
+        assert_eq!(sum(&found[0], &found[1]), sum(&row[1], &row[2]), "the model of {} is wrong", row[0]);
+    }
+    pair.assert_all_equal();
+    nothing_was_healed(scene);
+    stop_if_wrong(scene);
+}
+
+const VERIFIED: &str = "a verify() found what nobody had done";
+
+/// Nobody but the mirror wrote into its tables. What it found wrong with them, and mended before a reader saw it, is its own doing.
+fn nothing_was_healed(scene: &Scene) {
+    let mut asked = vec![(
+        "rows were missing that the source changed",
+        "SELECT labels ->> 'table' || ': ' || value FROM odoo_mirror.metrics() WHERE labels ->> 'term' = 'missing' AND value > 0",
+    )];
+    if scene.losses.load(SeqCst) == 0 {
+        asked.push((
+            "the gate refused to go on, and nobody had touched the slot",
+            "SELECT what FROM odoo_mirror_internal.refusals",
+        ));
+        asked.push((
+            VERIFIED,
+            "SELECT j.id || ' ' || t.key || ': ' || t.value FROM odoo_mirror.jobs() j, jsonb_each(j.result) t
+             WHERE j.kind = 'verify' AND t.value ->> 'different' NOT IN ('0', 'false')",
+        ));
+    }
+    for (what, query) in asked {
+        for row in scene.pair.mirror.rows("mirror", query).into_iter().flatten().flatten() {
+            // While it was not published, changes passed it by, and a verify() may have gone on over that.
+            if what == VERIFIED && scene.left().iter().any(|left| row.contains(&format!(" {left}: "))) {
+                continue;
+            }
+            scene.wrong(format!("{what}: {row}"));
+        }
+    }
+}
