@@ -24,7 +24,7 @@ const THEIRS: &str = "CREATE SCHEMA ipai_memory;
 fn make_theirs(pair: &Pair) {
     let vector = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'";
     if pair.mirror_value(vector) == "0" {
-        make_theirs(&pair);
+        pair.on_mirror(THEIRS);
     } else {
         pair.on_mirror("CREATE EXTENSION vector");
         pair.on_mirror(&THEIRS.replace("embedding float4[]", "embedding vector(3)"));
@@ -132,7 +132,7 @@ fn no_copy_no_resync_no_update_and_nobodys_own_insert_is_told() {
 #[test]
 fn a_memory_that_fails_is_counted_and_shown_while_the_mirror_goes_on() {
     let pair = Pair::mirroring(ODOO);
-    pair.on_mirror(THEIRS);
+    make_theirs(&pair);
     pair.on_mirror("SELECT odoo_mirror.enable_ai_memory()");
     pair.on_source("INSERT INTO account_move VALUES (2, 'INV/2', 'out_invoice', 'posted', 1, 8)");
     pair.caught_up();
