@@ -8,12 +8,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::board::{self, State};
 use super::follow::Following;
+use super::indexes::{self, Others};
 use super::mirror::{self, still_wanted};
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
-use super::{ddl_history, guc, indexes, objects, quarantine, reconcile, sql, transaction};
+use super::{board, ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
 use crate::mirror::ddl;
@@ -142,8 +142,8 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         take_over(following)?;
     }
     if !following.drifting.is_waiting() && std::mem::take(&mut following.drifting.altered) {
-        indexes::build_all(following.settings)?;
-        board::set_state(State::Streaming, "");
+        let settings = following.settings;
+        indexes::build_all(Others::Await, || still_wanted(settings))?;
     }
     Ok(())
 }
