@@ -84,6 +84,10 @@ pub struct Seen {
 /// How long a look waits for a table that somebody alters on the source: until then nothing is known of it.
 const LOOK_WAITS: &str = "SET LOCAL lock_timeout = '1s'";
 
+/// A standby, too, is looked at: only then it can be said that it can't be mirrored from.
+const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
+    ELSE pg_current_wal_insert_lsn() END)::text";
+
 /// Looks at what `publication` streams, by schema and name; nothing when there is no such publication. A name in
 /// `excluded_columns` is `column`, of any table, or `table.column`. Sizes are not looked for.
 pub async fn look(client: &Client, publication: &str, excluded_columns: &[String]) -> Result<Seen, Error> {
@@ -92,7 +96,7 @@ pub async fn look(client: &Client, publication: &str, excluded_columns: &[String
     // The session may be used again.
     client.batch_execute(if looked.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
     let mut seen = looked?;
-    let row = client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
+    let row = client.query_one(POSITION, &[]).await?;
     seen.past = row.try_get::<_, String>(0)?.parse().unwrap_or(Lsn(u64::MAX));
     Ok(seen)
 }
