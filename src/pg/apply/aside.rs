@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::steps::Work;
 use super::target::Target;
-use super::{Applied, Care, Inserting, Work, looking};
+use super::{Applied, Care, looking};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::{Action, Change, Span, Truncated};
 use crate::mirror::bisect::{ATTEMPTS, Budget, Culprit, Next, ROWS, Search, TooMany};
 use crate::mirror::fence::RowKey;
 use crate::mirror::stream_table::{Standing, integer};
+use crate::pg::memory::Inserting;
 use crate::pg::{memory, sql, transaction};
 
 /// Held keys, table by table.
@@ -261,7 +263,7 @@ impl Work<'_> {
             Kind::Delete if known => {
                 let found = self.remove(&keys)?;
                 if self.aside.sure {
-                    super::all_taken(found, keys.len())?;
+                    super::steps::all_taken(found, keys.len())?;
                 }
                 self.applied.applied += keys.len() as u64;
                 Ok(())

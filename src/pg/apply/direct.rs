@@ -3,7 +3,7 @@
 
 use pgrx::prelude::*;
 
-use super::Work;
+use super::steps::Work;
 use super::target::Target;
 use crate::error::Error;
 use crate::mirror::batch::{Action, Change, Span};

@@ -1,10 +1,13 @@
-//! Applies batches: folded changes through SPI, set by set, with the owner's rights, in the caller's transaction.
+//! Applies batches with the owner's rights, in the caller's transaction. What a table needs goes one of two ways: straight to its rows
+//! (`direct`), or, when one was refused or the table isn't as the mirror makes them, through SPI, set by set (`steps`).
 
 mod aside;
 mod column;
 mod direct;
 mod looking;
+mod spi;
 mod statement;
+mod steps;
 mod target;
 
 use std::collections::HashMap;
@@ -16,14 +19,14 @@ use pgrx::prelude::*;
 pub use self::aside::{Held, Verdicts};
 
 use self::aside::Aside;
-use self::target::{Statement, Target, array};
-use super::memory::Inserting;
+use self::steps::Work;
+use self::target::Target;
 use super::owner::AsOwner;
 use super::transaction;
 use crate::error::{Error, Verdict};
-use crate::mirror::batch::{Action, Arena, Batch, Change, Span, Step, TableBatch, Truncated};
+use crate::mirror::batch::{Arena, Batch, Span, Step, TableBatch};
 use crate::mirror::fence::RowKey;
-use crate::mirror::stream_table::{Standing, integer};
+use crate::mirror::stream_table::integer;
 
 /// What became of one table's part of a batch.
 #[derive(Debug, Default)]
@@ -222,306 +225,6 @@ impl Drop for Opened {
         // SAFETY: opened by us. While an error unwinds the abort closes it instead.
         if !std::thread::panicking() {
             unsafe { pg_sys::table_close(self.0, pg_sys::NoLock as i32) }
-        }
-    }
-}
-
-/// One table's steps at work.
-struct Work<'a> {
-    target: &'a mut Target,
-    relation: pg_sys::Relation,
-    arena: &'a Arena,
-    applied: &'a mut Applied,
-    care: Care,
-    aside: &'a mut Aside,
-}
-
-impl Work<'_> {
-    fn step(&mut self, step: &Step) -> Result<(), Error> {
-        match step {
-            Step::Folded(changes) if self.aside.concerns() => self.folded_apart(changes),
-            Step::Folded(changes) => self.folded(changes),
-            Step::Rekey { old, new, row } if self.aside.concerns() => self.rekey_apart(*old, *new, *row),
-            Step::Rekey { old, new, row } => self.rekey(*old, *new, *row),
-            Step::Whole { old, new } => self.whole(*old, *new),
-            Step::Truncate(truncated) => {
-                self.truncate(truncated)?;
-                self.truncated_apart(truncated);
-                Ok(())
-            }
-            Step::Misfit(_) | Step::CopyAgain { .. } => Ok(()),
-        }
-    }
-
-    fn folded(&mut self, changes: &[Change]) -> Result<(), Error> {
-        if self.care == Care::None && !self.aside.sure && self.written(changes)? {
-            return Ok(());
-        }
-        let mut deletes = Vec::new();
-        let (mut inserts, mut replaces, mut updates) = (Vec::new(), Vec::new(), Vec::new());
-        let mut partial: HashMap<Vec<bool>, Vec<Span>> = HashMap::new();
-        for change in changes {
-            match change.action {
-                Action::Insert => inserts.push(change.row),
-                Action::Replace => replaces.push(change.row),
-                Action::Update { partial: false } => updates.push(change.row),
-                Action::Update { partial: true } => {
-                    let unchanged = self.target.unchanged(self.arena.tuple(change.row));
-                    partial.entry(unchanged).or_default().push(change.row);
-                }
-                Action::Delete => deletes.push(change.key),
-                Action::Nothing => {}
-            }
-        }
-        self.delete(&deletes)?;
-        // An insert of a key that is there already would fail the batch; with care it heals instead.
-        let inserting = self.tells().then(Inserting::begin);
-        let sure = self.care == Care::None && self.target.table.standing != Standing::Loose;
-        if sure || !self.target.table.has_key() {
-            self.insert(&inserts)?;
-        } else {
-            self.upsert(&inserts, vec![], false)?;
-        }
-        drop(inserting);
-        self.upsert(&replaces, vec![], false)?;
-        self.upsert(&updates, vec![], true)?;
-        for (unchanged, rows) in partial {
-            self.upsert(&rows, unchanged, true)?;
-        }
-        Ok(())
-    }
-
-    /// Whether inserts are told to somebody.
-    fn tells(&self) -> bool {
-        self.target.table.told && self.target.table.standing == Standing::Ready
-    }
-
-    fn insert(&mut self, rows: &[Span]) -> Result<(), Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let spi = Spi::connect();
-        let stored = self.target.rows(self.arena, rows.iter().copied(), false);
-        let plan = self.target.plan(Statement::Insert)?;
-        let count = spi.execute(plan, &mut [])?;
-        stored.end();
-        self.applied.applied += count;
-        all_taken(count, rows.len())
-    }
-
-    /// `expected`: the rows are there; one that wasn't is counted as missing.
-    fn upsert(&mut self, rows: &[Span], unchanged: Vec<bool>, expected: bool) -> Result<(), Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let partial = unchanged.contains(&true);
-        let spi = Spi::connect();
-        let stored = self.target.rows(self.arena, rows.iter().copied(), false);
-        let watched = self.target.watched;
-        let plan = self.target.plan(Statement::Upsert { unchanged, watched })?;
-        let count = spi.execute(plan, &mut [])?;
-        stored.end();
-        all_taken(count, rows.len())?;
-        let mut new = if expected { spi.new_rows() } else { Vec::new() };
-        self.applied.applied += count - new.len() as u64;
-        if self.target.table.standing == Standing::Ready {
-            self.applied.missing += new.len() as u64;
-        } else {
-            self.applied.applied += new.len() as u64;
-        }
-        if partial && !new.is_empty() {
-            // A row that is known only in part must not be seen.
-            let plan = self.target.plan(Statement::DeleteAt)?;
-            spi.execute(plan, &mut [array(&mut new, pg_sys::TIDOID)])?;
-        }
-        Ok(())
-    }
-
-    fn delete(&mut self, keys: &[Span]) -> Result<(), Error> {
-        if !keys.is_empty() {
-            let found = self.remove(keys)?;
-            if self.aside.sure {
-                all_taken(found, keys.len())?;
-            }
-            self.account(found, keys.len() as u64);
-        }
-        Ok(())
-    }
-
-    /// Takes rows away; returns how many there were.
-    fn remove(&mut self, keys: &[Span]) -> Result<u64, Error> {
-        let spi = Spi::connect();
-        let count = if let Some(key_type) = self.target.deletes_by_array() {
-            let mut values: Vec<pg_sys::Datum> = Vec::with_capacity(keys.len());
-            for key in keys {
-                values.append(&mut self.target.key_values(self.arena.tuple(*key)));
-            }
-            let plan = self.target.plan(Statement::Delete)?;
-            spi.execute(plan, &mut [array(&mut values, key_type)])?
-        } else {
-            let stored = self.target.rows(self.arena, keys.iter().copied(), true);
-            let plan = self.target.plan(Statement::Delete)?;
-            let count = spi.execute(plan, &mut [])?;
-            stored.end();
-            count
-        };
-        Ok(count)
-    }
-
-    fn rekey(&mut self, old: Span, new: Span, row: Span) -> Result<(), Error> {
-        if self.target.table.standing == Standing::Loose {
-            // What should not be there must not be in the way.
-            self.remove(&[new])?;
-        }
-        let spi = Spi::connect();
-        let unchanged = self.target.unchanged(self.arena.tuple(row));
-        let stored = self.target.rows(self.arena, std::iter::once(row), false);
-        let mut key = self.target.key_values(self.arena.tuple(old));
-        let plan = self.target.plan(Statement::Rekey { unchanged })?;
-        let count = spi.execute(plan, &mut key)?;
-        stored.end();
-        self.account(count, 1);
-        Ok(())
-    }
-
-    fn whole(&mut self, old: Span, new: Option<Span>) -> Result<(), Error> {
-        let spi = Spi::connect();
-        let stored = self.target.rows(self.arena, std::iter::once(old), false);
-        let plan = self.target.plan(Statement::FindWhole)?;
-        spi.execute(plan, &mut [])?;
-        stored.end();
-        let Some(place) = spi.first_datum() else {
-            self.account(0, 1);
-            return Ok(());
-        };
-        let count = match new {
-            Some(new) => {
-                let stored = self.target.rows(self.arena, std::iter::once(new), false);
-                let plan = self.target.plan(Statement::UpdateAt)?;
-                let count = spi.execute(plan, &mut [place])?;
-                stored.end();
-                count
-            }
-            None => {
-                let plan = self.target.plan(Statement::DeleteAt)?;
-                spi.execute(plan, &mut [array(&mut [place], pg_sys::TIDOID)])?
-            }
-        };
-        self.account(count, 1);
-        Ok(())
-    }
-
-    /// As a delete, so that readers keep the rows that their snapshots show.
-    fn truncate(&mut self, truncated: &Truncated) -> Result<(), Error> {
-        let spi = Spi::connect();
-        let condition = match (truncated, &self.target.table.standing) {
-            (Truncated::Ranges(blind), Standing::Judged(ranges)) => {
-                let key = self.target.table.key.first().map(String::as_str).unwrap_or_default();
-                let terms: Vec<String> = blind
-                    .iter()
-                    .filter_map(|index| ranges.get(*index))
-                    .map(|judged| format!("({})", judged.range.sql_condition(key)))
-                    .collect();
-                Some(terms.join(" OR "))
-            }
-            _ => None,
-        };
-        spi.run(&self.target.delete_where(condition.as_deref()))?;
-        self.applied.applied += 1;
-        Ok(())
-    }
-
-    /// Counts what was asked against what was found.
-    fn account(&mut self, found: u64, asked: u64) {
-        self.applied.applied += found;
-        if self.target.table.standing == Standing::Ready {
-            self.applied.missing += asked.saturating_sub(found);
-        } else {
-            self.applied.applied += asked.saturating_sub(found);
-        }
-    }
-}
-
-/// A trigger may leave rows out without an error: then they aren't here, and nobody would know.
-fn all_taken(taken: u64, asked: usize) -> Result<(), Error> {
-    if taken >= asked as u64 {
-        return Ok(());
-    }
-    Err(Error::retry_slowly("a trigger on the mirror's table left rows out").sqlstate("09000"))
-}
-
-/// An SPI connection: its memory goes when it is dropped.
-struct Spi;
-
-impl Spi {
-    fn connect() -> Spi {
-        // SAFETY: in a transaction; finished by Drop, or by the abort.
-        unsafe { pg_sys::SPI_connect() };
-        Spi
-    }
-
-    /// Runs a kept plan; returns how many rows it touched.
-    fn execute(&self, plan: pg_sys::SPIPlanPtr, values: &mut [pg_sys::Datum]) -> Result<u64, Error> {
-        // SAFETY: the values fit the plan's parameters and none is NULL.
-        let code = unsafe { pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0) };
-        if code < 0 {
-            return Err(Error::stop(format!("SPI_execute_plan failed: {code}")));
-        }
-        // SAFETY: a global that the call above set.
-        Ok(unsafe { pg_sys::SPI_processed })
-    }
-
-    fn run(&self, sql: &str) -> Result<u64, Error> {
-        let text = CString::new(sql).map_err(|_| Error::stop("a name holds a NUL"))?;
-        // SAFETY: as above.
-        let code = unsafe { pg_sys::SPI_execute(text.as_ptr(), false, 0) };
-        if code < 0 {
-            return Err(Error::stop(format!("SPI_execute failed: {code}")));
-        }
-        // SAFETY: as above.
-        Ok(unsafe { pg_sys::SPI_processed })
-    }
-
-    /// Where the rows lie that an upsert had to insert: first column true, second the place.
-    fn new_rows(&self) -> Vec<pg_sys::Datum> {
-        let mut new = Vec::new();
-        // SAFETY: walks the result of the statement just run, whose columns are boolean and tid.
-        unsafe {
-            let table = pg_sys::SPI_tuptable;
-            if table.is_null() {
-                return new;
-            }
-            for index in 0..(*table).numvals as usize {
-                let tuple = *(*table).vals.add(index);
-                let mut null = false;
-                let inserted = pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 1, &mut null);
-                if inserted.value() as u8 != 0 {
-                    new.push(pg_sys::SPI_getbinval(tuple, (*table).tupdesc, 2, &mut null));
-                }
-            }
-        }
-        new
-    }
-
-    fn first_datum(&self) -> Option<pg_sys::Datum> {
-        // SAFETY: as above; the datum points into SPI's memory, which lives until this is dropped.
-        unsafe {
-            let table = pg_sys::SPI_tuptable;
-            if table.is_null() || (*table).numvals == 0 {
-                return None;
-            }
-            let mut null = false;
-            let datum = pg_sys::SPI_getbinval(*(*table).vals, (*table).tupdesc, 1, &mut null);
-            (!null).then_some(datum)
-        }
-    }
-}
-
-impl Drop for Spi {
-    fn drop(&mut self) {
-        // SAFETY: closes the connection opened above; while an error unwinds the abort does it.
-        if !std::thread::panicking() {
-            unsafe { pg_sys::SPI_finish() };
         }
     }
 }
