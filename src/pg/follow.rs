@@ -14,7 +14,7 @@ use super::counting::Counting;
 use super::drifting::{self, Drifting};
 use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
-use super::progress::{self, Progress, Settings};
+use super::progress::{Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
 use super::{endpoint, gate, guc, jobs, memory, origin, quarantine, session, tending, transaction, wait};
@@ -98,25 +98,25 @@ pub(super) struct Following<'a> {
     pub(super) tables: Vec<Table>,
     pub(super) progress: Progress,
     pub(super) applier: Applier,
-    care: Care,
+    pub(super) care: Care,
     /// Rows were set aside in the open transaction: at its end it is known where that was.
     set_aside: bool,
     pub(super) quarantine: quarantine::Tending,
     /// A source transaction is applied in part, in the open local one.
-    open: bool,
+    pub(super) open: bool,
     /// Since when.
     opened: Option<Instant>,
     /// Shown here up to this position.
     pub(super) applied: Lsn,
     /// The position of the last commit that moved the origin.
-    noted: Lsn,
+    pub(super) noted: Lsn,
     /// Local commits that are not on disk yet, and the positions that they stand for.
-    unflushed: VecDeque<(u64, Lsn)>,
-    counting: Counting,
-    last_note: Instant,
+    pub(super) unflushed: VecDeque<(u64, Lsn)>,
+    pub(super) counting: Counting,
+    pub(super) last_note: Instant,
     /// None: look again at once, there is more to do.
     last_look: Option<Instant>,
-    began: Instant,
+    pub(super) began: Instant,
     /// Tables changed: the stream must be told at the next pause.
     pub(super) tell: bool,
     watched: Option<Box<Watched>>,
@@ -404,75 +404,6 @@ impl<'a> Following<'a> {
         self.publish();
     }
 
-    /// Tells the source what is on disk here.
-    fn confirm(&mut self) {
-        if self.unflushed.is_empty() {
-            return;
-        }
-        let flushed = origin::flushed();
-        let mut confirmed = None;
-        while let Some((local, position)) = self.unflushed.front().copied() {
-            if local > flushed {
-                break;
-            }
-            self.unflushed.pop_front();
-            confirmed = Some(position);
-        }
-        if let Some(position) = confirmed {
-            self.network.link().gauges.confirm(position);
-            board::write(|board| board.confirmed_lsn = position.0);
-        }
-    }
-
-    /// Writes position and counters down; so an idle source's position moves the origin too, and is confirmed.
-    pub(super) fn note(&mut self) -> Result<(), Error> {
-        self.last_note = Instant::now();
-        let applied = self.applied;
-        transaction::transaction(|| {
-            hold_extension()?;
-            progress::note(applied, &self.progress)?;
-            self.counting.write_down()?;
-            origin::move_with_commit(applied, 0);
-            Ok(())
-        })?;
-        self.noted = applied;
-        self.counting.unwritten = false;
-        self.unflushed.push_back((origin::last_commit_end(), applied));
-        if self.began.elapsed() > Duration::from_secs(60) {
-            self.care = Care::None;
-        }
-        Ok(())
-    }
-
-    /// Puts the state of things on the board.
-    pub(super) fn publish(&mut self) {
-        let gauges = &self.network.link().gauges;
-        let (received, source) = (gauges.received(), gauges.source());
-        let heard = gauges.heard.load(Ordering::Relaxed);
-        let clock = gauges.source_clock.load(Ordering::Relaxed);
-        let caught_up = !self.open && self.applied >= source && source > Lsn::ZERO;
-        let (applied, progress) = (self.applied, &self.progress);
-        board::write(|board| {
-            board.applied_lsn = applied.0;
-            board.received_lsn = received.0.max(applied.0);
-            board.source_lsn = board.source_lsn.max(source.0).max(applied.0);
-            board.last_contact = heard;
-            if heard != 0 {
-                board.clock_offset = heard - clock;
-            }
-            if caught_up && heard != 0 {
-                // As of what the source last said: a silent one proves nothing about now.
-                board.caught_up_at = heard;
-                board.pending_since = 0;
-            }
-            board.transactions = progress.transactions;
-            board.batches = progress.batches;
-            board.received_bytes = progress.received_bytes;
-            board.reconnects = progress.reconnects;
-            board.timings = progress.timings;
-        });
-    }
-
     /// There is more to tend: the stream gets its turn, and then it goes on.
     pub(super) fn look_again(&mut self) {
         self.last_look = None;
@@ -505,7 +436,7 @@ static CAREFUL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::n
 
 /// Holds the extension's tables until the transaction ends, so that DROP EXTENSION waits for it, and fails when
 /// they are gone.
-fn hold_extension() -> Result<(), Error> {
+pub(super) fn hold_extension() -> Result<(), Error> {
     let gone = || Error::retry("the extension was dropped");
     // SAFETY: syscache lookups and a lock, in a transaction.
     unsafe {

@@ -29,6 +29,7 @@ mod secret;
 mod session;
 mod sql;
 mod table_making;
+mod telling;
 mod tending;
 mod transaction;
 mod wait;

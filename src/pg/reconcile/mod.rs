@@ -4,29 +4,27 @@
 //! One table at a time, one piece after the other. What the source says arrives as events; what is to be done here is done
 //! between two source commits, in the applier's own transactions.
 
+mod comparing;
 mod failing;
 mod notes;
 mod piece;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::notes::Note;
+use self::comparing::Comparing;
 use self::piece::{Chunk, Done, Next, Stage};
-use super::apply::{Applier, Care, Verdicts};
+use super::apply::{Applier, Verdicts};
 use super::follow::Following;
-use super::registry::{self, Table};
+use super::registry;
 use super::{guc, quarantine, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
-use crate::mirror::fence::{Passed, Record, RowKey};
-use crate::mirror::proof::{Piece, Side, Tiling, sides};
+use crate::mirror::fence::{Passed, Record};
+use crate::mirror::proof::{Piece, Tiling};
 use crate::mirror::snapshot::Snapshot;
-use crate::mirror::stream_table::Layout;
 use crate::source::link::{Prober, Request};
 use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
 use crate::source::stream::StreamCommand;
-use crate::wire::Lsn;
 
 /// After a piece that couldn't be read or proved nothing.
 const REST: Duration = Duration::from_secs(1);
@@ -36,9 +34,6 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 /// A piece that the source doesn't answer for this long is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// About how many bytes of rows make a piece.
-const PIECE_BYTES: i64 = 4 * 1024 * 1024;
 
 /// Keys that are compared once more at a time.
 const KEYS: i64 = 500;
@@ -54,101 +49,6 @@ pub(super) struct Reconciling {
     /// The source can't tell a piece of the table at hand, and never will.
     unreadable: Option<Error>,
     last_id: u64,
-}
-
-/// The table at hand.
-struct Comparing {
-    note: Note,
-    table: Table,
-    record: Record,
-    /// The stream tells what it touches, since the record began.
-    recording: bool,
-    tiling: Tiling,
-    there: Side,
-    here: Side,
-    chunk: Option<Chunk>,
-    mender: Applier,
-    /// Rows of the last piece that was written and the destination refused, or takes again.
-    verdicts: Verdicts,
-}
-
-impl Comparing {
-    fn new(note: Note, table: Table) -> Comparing {
-        let tiling = Tiling::of(&table.source, &table.shape);
-        let (there, here) = sides(&table.source, &table.shape);
-        let (record, mender) = (Record::default(), Applier::mending());
-        let verdicts = Verdicts::new();
-        Comparing {
-            note,
-            table,
-            record,
-            recording: false,
-            tiling,
-            there,
-            here,
-            chunk: None,
-            mender,
-            verdicts,
-        }
-    }
-
-    /// The next piece, from where the table is.
-    fn next_piece(&self, keys: Vec<RowKey>) -> Piece {
-        match &self.tiling {
-            _ if self.note.ranges_done => Piece::Keys(keys),
-            Tiling::Ranges { .. } => Piece::Range { lo: self.note.done_to, hi: None },
-            Tiling::Buckets { .. } => Piece::Bucket(self.note.done_to.unwrap_or(0)),
-            Tiling::Whole => Piece::Whole,
-        }
-    }
-
-    /// Where the table is once this piece is done, and whether it was the last.
-    fn place_after(&self, piece: &Piece) -> (Option<i64>, bool) {
-        match (piece, &self.tiling) {
-            (Piece::Range { hi, .. }, _) => (*hi, hi.is_none()),
-            (Piece::Bucket(bucket), Tiling::Buckets { count, .. }) => {
-                (Some(bucket + 1), bucket + 1 >= *count)
-            }
-            _ => (None, true),
-        }
-    }
-
-    /// Brings rows and keys of the source here, by the applier's own means; those that are refused are set aside.
-    fn write(&mut self, done: &Done, at: Lsn) -> Result<(), Error> {
-        self.verdicts.clear();
-        if done.rows.is_empty() && done.gone.is_empty() {
-            return Ok(());
-        }
-        let columns = self.table.shape.columns.iter().map(|column| Some(column.name.clone())).collect();
-        let layout = Arc::new(Layout { columns, key: self.key_places() });
-        let batch = Batch::of_rows(&self.table.for_stream(false, false), &layout, &done.rows, &done.gone)
-            .map_err(|error| Error::stop(format!("a row of the source can't be taken: {error}")))?;
-        self.mender.hold(quarantine::held()?);
-        let Some(applied) = self.mender.apply(&batch, Care::EachTable)?.into_iter().next() else {
-            return Ok(());
-        };
-        self.verdicts = applied.verdicts;
-        match applied.refused {
-            Some(refused) => Err(refused),
-            None => quarantine::note(&self.note.table, &self.verdicts, quarantine::Source::Comparing(at)),
-        }
-    }
-
-    /// Of keys that were compared, those that are equal now are set aside no longer.
-    fn release(&self, chunk: &Chunk, done: &Done, at: Lsn) -> Result<(), Error> {
-        let Piece::Keys(keys) = &chunk.piece else { return Ok(()) };
-        let refused =
-            |key: &RowKey| self.verdicts.iter().any(|(other, refusal)| other == key && refusal.is_some());
-        let equal = keys.iter().filter(|key| !done.outcome.again.contains(key) && !refused(key));
-        let equal: Verdicts = equal.map(|key| (key.clone(), None)).collect();
-        quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing(at))
-    }
-
-    /// How many rows a piece has.
-    fn rows(&self) -> i64 {
-        let average = self.table.source.bytes / self.table.source.estimated_rows.max(1);
-        (PIECE_BYTES / average.max(1)).clamp(50, i64::from(guc::COMPARE_ROWS.get()))
-    }
 }
 
 impl Reconciling {

@@ -1,0 +1,113 @@
+//! The table that is compared: where it is, what its pieces are, and how rows get here.
+
+use std::sync::Arc;
+
+use super::notes::Note;
+use super::piece::{Chunk, Done};
+use crate::error::Error;
+use crate::mirror::batch::Batch;
+use crate::mirror::fence::{Record, RowKey};
+use crate::mirror::proof::{Piece, Side, Tiling, sides};
+use crate::mirror::stream_table::Layout;
+use crate::pg::apply::{Applier, Care, Verdicts};
+use crate::pg::registry::Table;
+use crate::pg::{guc, quarantine};
+use crate::wire::Lsn;
+
+/// About how many bytes of rows make a piece.
+const PIECE_BYTES: i64 = 4 * 1024 * 1024;
+
+/// The table at hand.
+pub(super) struct Comparing {
+    pub(super) note: Note,
+    pub(super) table: Table,
+    pub(super) record: Record,
+    /// The stream tells what it touches, since the record began.
+    pub(super) recording: bool,
+    pub(super) tiling: Tiling,
+    pub(super) there: Side,
+    pub(super) here: Side,
+    pub(super) chunk: Option<Chunk>,
+    pub(super) mender: Applier,
+    /// Rows of the last piece that was written and the destination refused, or takes again.
+    pub(super) verdicts: Verdicts,
+}
+
+impl Comparing {
+    pub(super) fn new(note: Note, table: Table) -> Comparing {
+        let tiling = Tiling::of(&table.source, &table.shape);
+        let (there, here) = sides(&table.source, &table.shape);
+        let (record, mender) = (Record::default(), Applier::mending());
+        let verdicts = Verdicts::new();
+        Comparing {
+            note,
+            table,
+            record,
+            recording: false,
+            tiling,
+            there,
+            here,
+            chunk: None,
+            mender,
+            verdicts,
+        }
+    }
+
+    /// The next piece, from where the table is.
+    pub(super) fn next_piece(&self, keys: Vec<RowKey>) -> Piece {
+        match &self.tiling {
+            _ if self.note.ranges_done => Piece::Keys(keys),
+            Tiling::Ranges { .. } => Piece::Range { lo: self.note.done_to, hi: None },
+            Tiling::Buckets { .. } => Piece::Bucket(self.note.done_to.unwrap_or(0)),
+            Tiling::Whole => Piece::Whole,
+        }
+    }
+
+    /// Where the table is once this piece is done, and whether it was the last.
+    pub(super) fn place_after(&self, piece: &Piece) -> (Option<i64>, bool) {
+        match (piece, &self.tiling) {
+            (Piece::Range { hi, .. }, _) => (*hi, hi.is_none()),
+            (Piece::Bucket(bucket), Tiling::Buckets { count, .. }) => {
+                (Some(bucket + 1), bucket + 1 >= *count)
+            }
+            _ => (None, true),
+        }
+    }
+
+    /// Brings rows and keys of the source here, by the applier's own means; those that are refused are set aside.
+    pub(super) fn write(&mut self, done: &Done, at: Lsn) -> Result<(), Error> {
+        self.verdicts.clear();
+        if done.rows.is_empty() && done.gone.is_empty() {
+            return Ok(());
+        }
+        let columns = self.table.shape.columns.iter().map(|column| Some(column.name.clone())).collect();
+        let layout = Arc::new(Layout { columns, key: self.key_places() });
+        let batch = Batch::of_rows(&self.table.for_stream(false, false), &layout, &done.rows, &done.gone)
+            .map_err(|error| Error::stop(format!("a row of the source can't be taken: {error}")))?;
+        self.mender.hold(quarantine::held()?);
+        let Some(applied) = self.mender.apply(&batch, Care::EachTable)?.into_iter().next() else {
+            return Ok(());
+        };
+        self.verdicts = applied.verdicts;
+        match applied.refused {
+            Some(refused) => Err(refused),
+            None => quarantine::note(&self.note.table, &self.verdicts, quarantine::Source::Comparing(at)),
+        }
+    }
+
+    /// Of keys that were compared, those that are equal now are set aside no longer.
+    pub(super) fn release(&self, chunk: &Chunk, done: &Done, at: Lsn) -> Result<(), Error> {
+        let Piece::Keys(keys) = &chunk.piece else { return Ok(()) };
+        let refused =
+            |key: &RowKey| self.verdicts.iter().any(|(other, refusal)| other == key && refusal.is_some());
+        let equal = keys.iter().filter(|key| !done.outcome.again.contains(key) && !refused(key));
+        let equal: Verdicts = equal.map(|key| (key.clone(), None)).collect();
+        quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing(at))
+    }
+
+    /// How many rows a piece has.
+    pub(super) fn rows(&self) -> i64 {
+        let average = self.table.source.bytes / self.table.source.estimated_rows.max(1);
+        (PIECE_BYTES / average.max(1)).clamp(50, i64::from(guc::COMPARE_ROWS.get()))
+    }
+}
