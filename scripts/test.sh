@@ -111,6 +111,6 @@ for major in 13 14; do
 done
 for major in 16 17 18; do
   step "extension-$major" "extension for PG $major" scripts/extension.sh "$major"
-  step "smoke-$major" "smoke on PG $major" two_cluster "$major" smoke
+  step "smoke-$major" "smoke and the memory on PG $major, whose servers have pgvector" two_cluster "$major" smoke reading::memory
 done
 finish
