@@ -17,6 +17,8 @@ scripts/servers.sh "$major"
 scripts/extension.sh "$major"
 say "$CHAOS_MINUTES minutes on PostgreSQL $major; everything goes to $log"
 status=0
+# tail looks for it before the tests have written.
+: >"$log"
 cargo test --no-default-features --test two_cluster -- --test-threads "${CHAOS_THREADS:-2}" --nocapture oracle:: >"$log" 2>&1 &
 tests=$!
 tail -n +1 -f --pid="$tests" "$log" | grep -aE --line-buffered '^(oracle: | *[0-9.]+ s  (fault|run|WRONG)|repeat with )' || true

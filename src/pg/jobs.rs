@@ -171,7 +171,8 @@ fn finish(following: &Following<'_>, job: &Job) -> Result<(), Error> {
     let failed = (!failed.is_empty()).then(|| failed.join("; "));
     sql::run(
         "UPDATE odoo_mirror_internal.jobs j SET finished_at = pg_catalog.clock_timestamp(), \
-                state = CASE WHEN $2::text IS NULL THEN 'done' ELSE 'failed' END, error = $2, \
+                state = CASE WHEN coalesce(j.error, $2::text) IS NULL THEN 'done' ELSE 'failed' END, \
+                error = nullif(concat_ws('; ', $2::text, j.error), ''), \
                 result = coalesce(j.result, '{}') || coalesce(copied.result, '{}') \
          FROM (SELECT pg_catalog.jsonb_object_agg(r.table_name, pg_catalog.jsonb_build_object('rows', r.rows, 'copied', true)) AS result \
                FROM (SELECT table_name, sum(rows) AS rows FROM odoo_mirror_internal.ranges \
