@@ -17,9 +17,11 @@ scripts/servers.sh "$major"
 scripts/extension.sh "$major"
 say "$CHAOS_MINUTES minutes on PostgreSQL $major; everything goes to $log"
 status=0
+# The test that the oracle sees what is wrong, and says so in the same words, is left to make test.
 # tail looks for it before the tests have written.
 : >"$log"
-cargo test --no-default-features --test two_cluster -- --test-threads "${CHAOS_THREADS:-2}" --nocapture oracle:: >"$log" 2>&1 &
+cargo test --no-default-features --test two_cluster -- --test-threads "${CHAOS_THREADS:-2}" --nocapture oracle:: \
+  --skip oracle::a_wrong_row >"$log" 2>&1 &
 tests=$!
 tail -n +1 -f --pid="$tests" "$log" | grep -aE --line-buffered '^(oracle: | *[0-9.]+ s  (fault|run|WRONG)|repeat with )' || true
 wait "$tests" || status=$?
