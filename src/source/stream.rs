@@ -84,8 +84,8 @@ pub struct Stream {
     held: Option<Vec<u8>>,
     confirmed: Lsn,
     received: Lsn,
-    /// The end of the last batch handed over.
-    handed: Lsn,
+    /// What the source was last told of `received`.
+    told: Lsn,
     batch_began: Option<Instant>,
     heard: Instant,
     nap_until: Option<Instant>,
@@ -124,7 +124,7 @@ impl Stream {
             held: None,
             confirmed: start,
             received: start,
-            handed: start,
+            told: Lsn::ZERO,
             batch_began: None,
             heard: Instant::now(),
             nap_until: None,
@@ -149,6 +149,9 @@ impl Stream {
         self.heard = Instant::now();
         let hunger = Arc::clone(&self.hunger);
         let mut rest = false;
+        // One for all: to set a timer costs a wake-up of its own.
+        let mut idle_timer = std::pin::pin!(sleep_until(self.heard));
+        let mut idle_timer_set = false;
         let mut ticks = interval(STATUS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -159,16 +162,16 @@ impl Stream {
                 // The runtime's own timers count in milliseconds; nobody else minds waiting so short a time.
                 std::thread::sleep(REST);
             }
-            if self.reply || self.ask {
-                let ask = std::mem::take(&mut self.ask);
-                self.reply = false;
-                self.send_status(&mut session, ask).await?;
-            }
             if hunger.takes(self.deliverable()) {
                 if !self.deliver().await {
                     return Ok(());
                 }
                 continue;
+            }
+            if self.reply || self.ask {
+                let ask = std::mem::take(&mut self.ask);
+                self.reply = false;
+                self.send_status(&mut session, ask).await?;
             }
             if let Some(position) = self.stands_at.take_if(|_| self.assembler.is_empty()) {
                 if !self.outbox.send(Event::Idle { position }).await {
@@ -186,7 +189,10 @@ impl Stream {
             let reading = self.reading();
             // Far behind, each look at the socket is put off a little: a hundred messages at once cost both sides less.
             let nap = if reading { self.nap_until } else { None };
-            let idle = self.idle.map(|(at, _)| at);
+            if let Some((at, _)) = self.idle.filter(|_| !idle_timer_set) {
+                idle_timer.as_mut().reset(at);
+                idle_timer_set = true;
+            }
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -195,7 +201,10 @@ impl Stream {
                 },
                 () = hunger.wanted() => {}
                 () = sleep_until(nap.unwrap_or(self.heard)), if nap.is_some() => self.nap_until = None,
-                () = sleep_until(idle.unwrap_or(self.heard)), if idle.is_some() => self.tell_idle(),
+                () = &mut idle_timer, if idle_timer_set => {
+                    idle_timer_set = false;
+                    self.tell_idle();
+                }
                 filled = session.fill(), if reading && nap.is_none() => {
                     filled?;
                     self.heard = Instant::now();
@@ -286,8 +295,8 @@ impl Stream {
                 Frame::Keepalive { end, sent_at, reply_requested } => {
                     self.told(end, sent_at);
                     self.reply |= reply_requested;
-                    if self.assembler.at_boundary() && self.assembler.is_empty() {
-                        self.idle(end);
+                    if self.assembler.at_boundary() {
+                        self.caught_up(end);
                     }
                 }
                 Frame::XLogData { start, end, sent_at, body } => {
@@ -342,18 +351,19 @@ impl Stream {
         self.gauges.heard.store(clock::now(), Ordering::Relaxed);
     }
 
-    /// Everything up to `end` was sent and handed over.
-    fn idle(&mut self, end: Lsn) {
+    /// Everything up to `end` was sent. To a source that hasn't heard that, each transaction begins and ends with such a message.
+    fn caught_up(&mut self, end: Lsn) {
         self.received = self.received.max(end);
         self.gauges.received.store(self.received.0, Ordering::Relaxed);
-        if end > self.idle_told {
+        self.reply |= self.received > self.told;
+        if self.assembler.is_empty() && end > self.idle_told {
             let at = self.idle.map_or_else(|| Instant::now() + IDLE, |(at, _)| at);
             self.idle = Some((at, end));
         }
     }
 
     fn tell_idle(&mut self) {
-        if let Some((_, position)) = self.idle.take()
+        if let Some((_, position)) = self.idle.take_if(|(at, _)| *at <= Instant::now())
             && self.outbox.try_send(Event::Idle { position })
         {
             self.idle_told = position;
@@ -364,9 +374,6 @@ impl Stream {
         let batch = self.assembler.take();
         self.batch_began = None;
         self.idle = None;
-        if let Some(boundary) = batch.boundary {
-            self.handed = boundary.end;
-        }
         self.outbox.send(Event::Batch(Box::new(batch))).await
     }
 
@@ -392,10 +399,11 @@ impl Stream {
 
     async fn send_status(&mut self, session: &mut ReplicationSession, ask: bool) -> Result<(), Error> {
         self.confirmed = self.confirmed.max(Lsn(self.gauges.confirmed.load(Ordering::Relaxed)));
+        self.told = self.received.max(self.confirmed);
         let mut message = Vec::with_capacity(34);
         standby_status(
             &mut message,
-            self.received.max(self.confirmed),
+            self.told,
             self.confirmed,
             self.confirmed,
             clock::now(),
