@@ -11,7 +11,7 @@ use super::source::{Event, Source};
 /// A table that was `before`, after these operations.
 fn after(ops: &[Op]) -> (Mirror, Source) {
     let mut source = Source::new(false);
-    let mirror = Mirror::of(&source);
+    let mirror = Mirror::of(&source).expect("it can be mirrored");
     ops.iter().for_each(|op| assert!(source.run(op).is_none()));
     (mirror, source)
 }
@@ -56,7 +56,7 @@ fn the_usual_changes_are_followed() {
 #[test]
 fn each_step_of_several_is_followed_where_the_stream_stands() {
     let mut source = Source::new(false);
-    let mut mirror = Mirror::of(&source);
+    let mut mirror = Mirror::of(&source).expect("it can be mirrored");
     let steps = [
         Op::Add { name: 3, data_type: 3, default: Some(1) },
         Op::Write(1, 9),
@@ -106,9 +106,26 @@ fn what_only_rows_can_tell_is_compared() {
 #[test]
 fn the_value_of_old_rows_is_not_known_of_a_column_added_to_a_partitioned_table() {
     let mut source = Source::new(true);
-    let mirror = Mirror::of(&source);
+    let mirror = Mirror::of(&source).expect("it can be mirrored");
     source.run(&Op::Add { name: 3, data_type: 3, default: Some(1) });
     let reason = format!("column {} was added to a partitioned table", super::source::NAMES[3]);
+    assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
+}
+
+#[test]
+fn a_row_filter_that_changed_is_named_as_the_reason() {
+    let (mirror, source) = after(&[Op::Filter(2)]);
+    let reason = "the publication's row filter changed".to_owned();
+    assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
+}
+
+#[test]
+fn a_column_that_is_mirrored_from_now_on_is_compared_though_it_was_there_before() {
+    let mut source = Source::new(false);
+    source.run(&Op::Exclude(0));
+    let mirror = Mirror::of(&source).expect("it can be mirrored");
+    source.run(&Op::Exclude(0));
+    let reason = "column a is mirrored from now on".to_owned();
     assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
 }
 

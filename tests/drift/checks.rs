@@ -15,10 +15,26 @@ pub enum Ended {
     Compared,
 }
 
+/// The table as its mirror is made.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub partitioned: bool,
+    /// What happened to it before.
+    pub ops: Vec<Op>,
+}
+
+impl Start {
+    fn mirrored(&self) -> Option<(Source, Mirror)> {
+        let mut source = Source::new(self.partitioned);
+        self.ops.iter().for_each(|op| drop(source.run(op)));
+        let mirror = Mirror::of(&source)?;
+        Some((source, mirror))
+    }
+}
+
 /// The stream lags behind the catalog by some operations, as chance has it; where it doesn't fit, the catalog is asked.
-pub fn lagging(partitioned: bool, ops: &[Op], lags: &[usize]) -> Ended {
-    let mut source = Source::new(partitioned);
-    let mut mirror = Mirror::of(&source);
+pub fn lagging(start: &Start, ops: &[Op], lags: &[usize]) -> Ended {
+    let Some((mut source, mut mirror)) = start.mirrored() else { return Ended::Compared };
     // The catalog after each operation, and the event that it sent.
     let history: Vec<_> = ops.iter().map(|op| (source.run(op), source.catalog())).collect();
     for (place, (event, _)) in history.iter().enumerate() {
@@ -48,9 +64,8 @@ pub fn lagging(partitioned: bool, ops: &[Op], lags: &[usize]) -> Ended {
 }
 
 /// The catalog is asked without a change that doesn't fit: what was passed fitted, and it still says the same.
-pub fn looked_at(partitioned: bool, ops: &[Op], look: usize, stood: usize) -> Ended {
-    let mut source = Source::new(partitioned);
-    let mut mirror = Mirror::of(&source);
+pub fn looked_at(start: &Start, ops: &[Op], look: usize, stood: usize) -> Ended {
+    let Some((mut source, mut mirror)) = start.mirrored() else { return Ended::Compared };
     let mut states = vec![source.clone()];
     let mut events = Vec::new();
     for op in ops {
@@ -82,11 +97,8 @@ pub fn looked_at(partitioned: bool, ops: &[Op], look: usize, stood: usize) -> En
 }
 
 /// A table against itself; what doesn't matter; columns that came and went before the mirror was made.
-pub fn unmoved(partitioned: bool, before: &[Op], after: &[Op]) {
-    let mut source = Source::new(partitioned);
-    before.iter().for_each(|op| drop(source.run(op)));
-    let kept = source.catalog();
-    let Ok(kept_shape) = shape(&kept) else { return };
+pub fn unmoved(start: &Start, ops: &[Op]) {
+    let Some((mut source, Mirror { kept, shape: kept_shape, .. })) = start.mirrored() else { return };
     assert!(!differs(&kept, &kept));
     assert_eq!(decide(&kept, &kept_shape, &kept, Ok(&kept_shape), None), Outcome::Same);
     let at_change = decide(&kept, &kept_shape, &kept, Ok(&kept_shape), Some(&source.relation()));
@@ -100,7 +112,7 @@ pub fn unmoved(partitioned: bool, before: &[Op], after: &[Op]) {
     };
     assert_eq!(decide(&kept, &kept_shape, &now, Ok(&kept_shape), None), Outcome::Same);
 
-    after.iter().for_each(|op| drop(source.run(op)));
+    ops.iter().for_each(|op| drop(source.run(op)));
     let now = source.catalog();
     let Ok(now_shape) = shape(&now) else { return };
     let outcome = decide(&kept, &kept_shape, &now, Ok(&now_shape), None);

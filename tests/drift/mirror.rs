@@ -34,12 +34,11 @@ pub fn shape(table: &SourceTable) -> Result<MirrorShape, ShapeError> {
 }
 
 impl Mirror {
-    pub fn of(source: &Source) -> Mirror {
+    /// None: the table can't be mirrored.
+    pub fn of(source: &Source) -> Option<Mirror> {
         let kept = source.catalog();
-        let shape = shape(&kept).expect("it can be mirrored");
-        let mut mirror = Mirror { table: TableHere::default(), shape, kept, rows: source.published() };
-        mirror.table = wanted(&mirror.shape);
-        mirror
+        let shape = shape(&kept).ok()?;
+        Some(Mirror { table: wanted(&shape), shape, kept, rows: source.published() })
     }
 
     pub fn fits(&self, relation: &Relation) -> bool {

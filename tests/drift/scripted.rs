@@ -1,18 +1,19 @@
 //! Histories written as bytes: the fuzzer's way to say them.
 
-use super::checks::{Ended, lagging, looked_at, unmoved};
+use super::checks::{Ended, Start, lagging, looked_at, unmoved};
 use super::ops::Op;
 
-/// A byte that says how the table is and how far the catalog is ahead, then three bytes for each operation. All that must hold
-/// is checked; returns how the history ended for a stream that lags.
+/// A byte that says how the table is, how many operations came before its mirror and how far the catalog is ahead, then three
+/// bytes for each operation. All that must hold is checked; returns how the history ended for a stream that lags.
 pub fn history(bytes: &[u8]) -> Option<Ended> {
     let (mode, rest) = bytes.split_first()?;
-    let ops: Vec<Op> = rest.as_chunks::<3>().0.iter().take(24).map(op).collect();
-    let (partitioned, ahead) = (mode & 1 == 1, usize::from(mode >> 1));
-    let ended = lagging(partitioned, &ops, &[ahead % 4, ahead / 4 % 4, ahead / 16 % 8]);
-    looked_at(partitioned, &ops, ahead % 8, ahead / 8);
-    let (before, after) = ops.split_at(ahead % 8 % (ops.len() + 1));
-    unmoved(partitioned, before, after);
+    let mut start =
+        Start { partitioned: mode & 1 == 1, ops: rest.as_chunks::<3>().0.iter().take(28).map(op).collect() };
+    let ops = start.ops.split_off((usize::from(mode >> 1) % 4).min(start.ops.len()));
+    let ahead = usize::from(mode >> 3);
+    let ended = lagging(&start, &ops, &[ahead % 4, ahead / 4 % 4, ahead / 8]);
+    looked_at(&start, &ops, ahead % 8, ahead / 8);
+    unmoved(&start, &ops);
     Some(ended)
 }
 
