@@ -314,7 +314,7 @@ fn changes(
         if was.sql_type == here.sql_type && (same_type || !was.as_text && !here.as_text) {
             continue;
         }
-        if !widens(&was.sql_type, &here.sql_type) {
+        if was.as_text || here.as_text || !widens(&was.sql_type, &here.sql_type) {
             return Err(format!("column {name} changed its type"));
         }
         retyped.push(Change::Retype { column: name.clone(), sql_type: here.sql_type.clone() });

@@ -129,6 +129,16 @@ fn a_column_that_is_mirrored_from_now_on_is_compared_though_it_was_there_before(
     assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
 }
 
+#[test]
+fn a_value_that_is_stored_alike_and_written_otherwise_is_compared() {
+    let mut source = Source::new(false);
+    source.run(&Op::Add { name: 3, data_type: 15, default: Some(1) });
+    let mirror = Mirror::of(&source).expect("it can be mirrored");
+    source.run(&Op::Retype(3, 16));
+    let reason = format!("column {} changed its type", super::source::NAMES[3]);
+    assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
+}
+
 fn here(names: &[&str]) -> TableHere {
     let column =
         |name: &&str| ColumnHere { name: (*name).to_owned(), sql_type: "text".into(), not_null: false };

@@ -15,6 +15,8 @@ enum Family {
     Numeric(Option<(i32, i32)>),
     Integer,
     Mood,
+    /// An OID, printed with its arguments or without; the mirror has the text.
+    Routine(&'static str),
 }
 
 struct Known {
@@ -38,9 +40,9 @@ const fn known(
     Known { name, formatted, oid, modifier, family, base }
 }
 
-use Family::{Integer, Mood, Numeric, Text};
+use Family::{Integer, Mood, Numeric, Routine, Text};
 
-const TYPES: [Known; 15] = [
+const TYPES: [Known; 17] = [
     known("varchar", "character varying(10)", 1043, 14, Text(Some(10)), None),
     known("varchar", "character varying(20)", 1043, 24, Text(Some(20)), None),
     known("varchar", "character varying", 1043, -1, Text(None), None),
@@ -56,6 +58,8 @@ const TYPES: [Known; 15] = [
     known("label", "app.label", 90_003, -1, Text(None), Some(3)),
     known("short", "app.short", 90_004, -1, Text(Some(10)), Some(0)),
     known("other_label", "app.other_label", 90_005, -1, Text(None), Some(3)),
+    known("regproc", "regproc", 24, -1, Routine(""), None),
+    known("regprocedure", "regprocedure", 2202, -1, Routine("()"), None),
 ];
 
 /// What the destination knows: the built-in types, and one of the source's enums.
@@ -108,6 +112,7 @@ impl Type {
             }
             Integer => from.to_string(),
             Mood => ["sad", "ok", "happy"][usize::from(from % 3)].to_owned(),
+            Routine(arguments) => format!("f{}{arguments}", from % 3),
         }
     }
 
@@ -125,6 +130,9 @@ impl Type {
             }
             Integer => value.split('.').next()?.parse::<i32>().ok().map(|number| number.to_string()),
             Mood => ["sad", "ok", "happy"].contains(&value).then(|| value.to_owned()),
+            Routine(arguments) => {
+                value.strip_prefix('f').map(|_| format!("{}{arguments}", value.trim_end_matches("()")))
+            }
         }
     }
 
@@ -136,6 +144,7 @@ impl Type {
             (Text(Some(from)), Text(Some(to))) => from <= to,
             (Numeric(_), Numeric(None)) => true,
             (Numeric(Some(from)), Numeric(Some(to))) => from.0 <= to.0 && from.1 == to.1,
+            (Routine(_), Routine(_)) => true,
             _ => false,
         };
         !kept

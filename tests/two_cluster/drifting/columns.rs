@@ -113,6 +113,13 @@ const KINDS: &[Kind] = &[
         followed: false,
     },
     Kind {
+        says: "what is stored stays, and is written otherwise",
+        table: "routine",
+        columns: "f regproc DEFAULT 'now'",
+        change: "ALTER TABLE routine ALTER f TYPE regprocedure",
+        followed: false,
+    },
+    Kind {
         says: "the key is another column",
         table: "rekeyed",
         columns: "code serial NOT NULL",
