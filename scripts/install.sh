@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 packages=(postgresql-15 postgresql-server-dev-15 clang-14 libclang-14-dev build-essential sudo unzip
-  prometheus prometheus-postgres-exporter)
+  prometheus prometheus-postgres-exporter prometheus-sql-exporter)
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 
 missing=()

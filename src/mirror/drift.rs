@@ -8,7 +8,7 @@
 //! they also have the catalog's names and types, that moment is known. And a table that lies in the same file was never rewritten. Whatever is not
 //! proven so is compared row by row.
 
-use super::ddl::widens;
+use super::ddl::{TableHere, widens};
 use super::shape::{MirrorColumn, MirrorShape, ShapeError};
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
 use crate::wire::Relation;
@@ -257,17 +257,25 @@ fn streamed(table: &SourceTable) -> Vec<Streamed<'_>> {
 }
 
 /// The columns that the mirror's table has from `kept`, and that have another name by now: whatever else is to be done, they
-/// keep their values, and views of a user's on them stand.
-pub fn renames(kept: &SourceTable, now: &SourceTable) -> Vec<Change> {
+/// keep their values, and views of a user's on them stand. Not those whose new name a column that is `here` doesn't free.
+pub fn renames(kept: &SourceTable, now: &SourceTable, here: &TableHere) -> Vec<Change> {
     if kept.oid != now.oid {
         return Vec::new();
     }
+    let has = |name: &str| here.columns.iter().any(|column| column.name == name);
     let renamed = kept.columns.iter().filter_map(|before| {
         let column = now.columns.iter().find(|column| column.attnum == before.attnum)?;
-        (column.name != before.name)
-            .then(|| Change::Rename { from: before.name.clone(), to: column.name.clone() })
+        // Somebody may have changed the table here.
+        (column.name != before.name && has(&before.name)).then_some((&before.name, &column.name))
     });
-    renamed.collect()
+    let mut renamed: Vec<(&String, &String)> = renamed.collect();
+    // One that can't be renamed frees no name for the next.
+    while let Some(place) =
+        renamed.iter().position(|(_, to)| has(to) && !renamed.iter().any(|(from, _)| from == to))
+    {
+        renamed.remove(place);
+    }
+    renamed.into_iter().map(|(from, to)| Change::Rename { from: from.clone(), to: to.clone() }).collect()
 }
 
 /// What leads from the mirror's table of `kept` to that of `becomes`; or why only its rows can tell.
@@ -289,6 +297,10 @@ fn changes(
         let here = wanted.columns.iter().find(|other| other.name == *name).ok_or_else(unknown)?;
         let Some(before) = kept.columns.iter().find(|other| other.attnum == column.attnum) else {
             let value = column.constant_default.clone();
+            // What older rows of it have is noted at each partition, not at the root.
+            if becomes.kind == 'p' && value.is_none() {
+                return Err(format!("column {name} was added to a partitioned table"));
+            }
             added.push(Change::Add { column: here.clone(), value });
             continue;
         };
@@ -302,7 +314,7 @@ fn changes(
         if was.sql_type == here.sql_type && (same_type || !was.as_text && !here.as_text) {
             continue;
         }
-        if !widens(&was.sql_type, &here.sql_type) {
+        if was.as_text || here.as_text || !widens(&was.sql_type, &here.sql_type) {
             return Err(format!("column {name} changed its type"));
         }
         retyped.push(Change::Retype { column: name.clone(), sql_type: here.sql_type.clone() });

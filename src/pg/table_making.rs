@@ -117,18 +117,7 @@ fn renames(here: &TableHere, source: &SourceTable, table: &str) -> Result<Vec<Ch
         sql::value("SELECT definition FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(table)])?;
     let kept: Option<SourceTable> = definition.and_then(|kept| serde_json::from_str(&kept).ok());
     let Some(kept) = kept else { return Ok(Vec::new()) };
-    let mut renames = drift::renames(&kept, source);
-    // Somebody may have changed the table here.
-    let has = |name: &String| here.columns.iter().any(|column| column.name == *name);
-    let given_up = renames.clone();
-    renames.retain(|rename| match rename {
-        Change::Rename { from, to } => {
-            let frees = |other: &Change| matches!(other, Change::Rename { from, .. } if from == to);
-            has(from) && (!has(to) || given_up.iter().any(frees))
-        }
-        _ => false,
-    });
-    Ok(renames)
+    Ok(drift::renames(&kept, source, here))
 }
 
 /// A view of a user's on the table blocks its change: say which, and drop nothing.

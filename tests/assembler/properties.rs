@@ -8,8 +8,10 @@ use odoo_mirror::mirror::stream_table::{JudgedRange, Standing, StreamTable};
 use proptest::prelude::*;
 
 use super::drive::{Drive, Stop};
-use super::history::{FIRST_XID, History, Op, history, op, setup, transactions};
+use super::history::{FIRST_XID, History, Op, history};
 use super::mirror::Mirror;
+use super::random::{op, setup, transactions};
+use super::scripted;
 use super::source::Rows;
 use super::tables::{Form, KINDS, in_range, judged};
 use super::visibility::{Visible, rows, snapshot, visible};
@@ -90,6 +92,15 @@ proptest! {
             }
         }
         prop_assert_eq!(drive.passed, history.transactions.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn whatever_the_fuzzer_may_write_holds(bytes in prop::collection::vec(any::<u8>(), 0..150)) {
+        scripted::batches(&bytes);
     }
 }
 

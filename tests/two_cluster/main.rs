@@ -12,6 +12,7 @@ mod doctor;
 mod doctor_each;
 mod drifting;
 mod dying;
+mod exporters;
 mod gate;
 mod harness_itself;
 mod installing;

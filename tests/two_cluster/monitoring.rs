@@ -1,4 +1,4 @@
-//! Metrics: as rows, as text, over HTTP; and what reads them.
+//! Metrics: as rows, as text, over HTTP; and a Prometheus that reads them.
 
 use crate::harness::{Pair, eventually};
 use crate::traffic::{SCHEMA, Traffic};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
@@ -23,7 +23,7 @@ fn send(port: u16, request: &str) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-fn get(port: u16, path: &str) -> std::io::Result<String> {
+pub fn get(port: u16, path: &str) -> std::io::Result<String> {
     send(port, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
@@ -262,36 +262,4 @@ fn the_alert_rules_pass_their_unit_tests_and_a_real_prometheus_scrapes_the_endpo
     let health = scraped.expect("Prometheus scraped it");
     assert!(health.contains("pass  Prometheus"), "{health}");
     drop(pair);
-}
-
-#[test]
-fn a_real_postgres_exporter_serves_the_metrics() {
-    if Command::new("prometheus-postgres-exporter").arg("--version").output().is_err() {
-        println!("skipped: no postgres_exporter");
-        return;
-    }
-    let pair = Pair::mirroring(SCHEMA);
-    let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring/postgres_exporter.yml");
-    let web = free_port();
-    let mut exporter = Command::new("prometheus-postgres-exporter")
-        .arg(format!("--extend.query-path={}", queries.display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{web}"))
-        .arg("--disable-default-metrics")
-        .env(
-            "DATA_SOURCE_NAME",
-            format!("postgresql://postgres@127.0.0.1:{}/mirror?sslmode=disable", pair.mirror.port()),
-        )
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("it runs");
-    let served = std::panic::catch_unwind(|| {
-        eventually("it serves the lag", LIMIT, || {
-            get(web, "/metrics").ok().filter(|text| {
-                text.contains("odoo_mirror_value{") && text.contains("name=\"etl_lag_seconds\"")
-            })
-        })
-    });
-    let _ = exporter.kill();
-    let _ = exporter.wait();
-    served.expect("it served");
 }

@@ -127,6 +127,20 @@ fn a_partition_is_attached_with_its_rows_and_detached_with_them() {
     ends_equal(&pair);
 }
 
+/// The catalog keeps a constant default's value of old rows at each partition, and not at the root.
+#[test]
+fn a_column_added_to_a_partitioned_table_brings_the_value_of_its_old_rows() {
+    let pair = builder().start();
+    pair.on_source("CREATE TABLE p (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+        CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (100) TO (1000);
+        INSERT INTO p SELECT i, i FROM generate_series(1, 500) i;
+        CREATE PUBLICATION odoo_pub_scout FOR TABLE p WITH (publish_via_partition_root = true)");
+    pair.configure_and_start();
+    pair.wait_ready(LIMIT);
+    pair.on_source("ALTER TABLE p ADD COLUMN more text DEFAULT 'more'; INSERT INTO p VALUES (501, 1)");
+    ends_equal(&pair);
+}
+
 #[test]
 fn a_row_filter_and_a_column_list_are_followed() {
     let pair = mirroring(&format!(

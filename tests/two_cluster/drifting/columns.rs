@@ -106,6 +106,20 @@ const KINDS: &[Kind] = &[
         followed: false,
     },
     Kind {
+        says: "names move up into that of a column that is dropped, and a column is rewritten",
+        table: "moved_up",
+        columns: "a text DEFAULT 'a', b text DEFAULT 'b', c text DEFAULT 'c'",
+        change: "ALTER TABLE moved_up DROP COLUMN c; ALTER TABLE moved_up RENAME b TO c; ALTER TABLE moved_up RENAME a TO b; ALTER TABLE moved_up ALTER n TYPE bigint",
+        followed: false,
+    },
+    Kind {
+        says: "what is stored stays, and is written otherwise",
+        table: "routine",
+        columns: "f regproc DEFAULT 'now'",
+        change: "ALTER TABLE routine ALTER f TYPE regprocedure",
+        followed: false,
+    },
+    Kind {
         says: "the key is another column",
         table: "rekeyed",
         columns: "code serial NOT NULL",
