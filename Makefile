@@ -36,10 +36,10 @@ bench: ## Compare with PostgreSQL's own subscription and with decoding alone
 	@bench/bench.sh
 
 install: ## Build, and install into the PostgreSQL of PG_CONFIG
-	cargo pgrx install --sudo --release --no-default-features --features $(PG_FEATURE) --pg-config "$$(command -v $(PG_CONFIG))"
+	PGRX_PG_CONFIG_PATH="$$(command -v $(PG_CONFIG))" cargo pgrx install --sudo --release --no-default-features --features $(PG_FEATURE) --pg-config "$$(command -v $(PG_CONFIG))"
 
 package: ## Build for the PostgreSQL of PG_CONFIG, into target/release/odoo_mirror-pgNN
-	cargo pgrx package --no-default-features --features $(PG_FEATURE) --pg-config "$$(command -v $(PG_CONFIG))"
+	PGRX_PG_CONFIG_PATH="$$(command -v $(PG_CONFIG))" cargo pgrx package --no-default-features --features $(PG_FEATURE) --pg-config "$$(command -v $(PG_CONFIG))"
 
 clean: ## Remove what was built, and the test servers
 	@scripts/clean.sh
