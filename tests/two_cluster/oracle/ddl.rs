@@ -4,10 +4,6 @@ use super::schema::TABLES;
 use super::statements::statement;
 use crate::harness::Rng;
 
-/// Whether tables are altered. Not yet: the stream tells of a new column with the next row alone, and of a rewrite never, so between the
-/// alteration and the mirror's look at the catalog a table can't be held against a commit; the checker must learn that.
-pub const FOLLOWED: bool = false;
-
 /// Alters a table; the model's sums are taken before and after, under the lock that it needs anyway.
 pub fn alter(rng: &mut Rng) -> String {
     let table = rng.pick(&TABLES).name;

@@ -13,6 +13,7 @@ mod operator;
 mod run;
 mod scene;
 mod schema;
+mod shapes;
 mod statements;
 mod writers;
 
