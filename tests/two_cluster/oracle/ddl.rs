@@ -15,7 +15,10 @@ pub fn alter(rng: &mut Rng) -> String {
         5..7 => of_extra(table, "ALTER TABLE %I DROP COLUMN %I"),
         7 => of_extra(table, &format!("ALTER TABLE %I RENAME COLUMN %I TO x_{word}")),
         8 => of_extra(table, "ALTER TABLE %1$I ALTER COLUMN %2$I TYPE text USING %2$I::text || '!'"),
-        9 => of_extra(table, "ALTER TABLE %1$I ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I)"),
+        9 => of_extra(
+            table,
+            "ALTER TABLE %1$I ALTER COLUMN %2$I DROP DEFAULT, ALTER COLUMN %2$I TYPE jsonb USING to_jsonb(%2$I)",
+        ),
         10 => format!("ALTER TABLE {table} ALTER COLUMN b TYPE {}", rng.pick(&["bigint", "int"])),
         11 => format!("ALTER TABLE {table} ALTER COLUMN a TYPE {}", rng.pick(&["text", "varchar(80)"])),
         12 => format!(

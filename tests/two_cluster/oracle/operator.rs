@@ -43,6 +43,11 @@ pub fn leave_and_join(scene: &Scene, rng: &mut Rng) {
             }
         });
     };
+    // One that it never knew it can't miss.
+    let known = format!("SELECT 1 FROM odoo_mirror.tables() WHERE table_name = '{table}'");
+    crate::harness::eventually("the mirror knows the table", Duration::from_secs(90), || {
+        scene.pair.mirror.try_rows("mirror", &known).ok()?.pop()
+    });
     // The source says nothing of it: until the mirror looks, its table is behind.
     scene.excuse(table, true);
     let before = told(scene, table);

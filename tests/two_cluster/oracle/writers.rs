@@ -59,7 +59,7 @@ impl<'a> Writer<'a> {
             self.mark()?;
         }
         let choice = self.rng.number(0..150);
-        self.altering = (11..13).contains(&choice) && !self.scene.calm.load(SeqCst);
+        self.altering = (11..14).contains(&choice) && !self.scene.calm.load(SeqCst);
         match choice {
             0 => self.session.batch_execute(&bulk(&mut self.rng, 50_000))?,
             1..8 => self.session.batch_execute(&bulk(&mut self.rng, 3_000))?,
