@@ -19,6 +19,7 @@ mod random;
 mod samples;
 mod small_disk;
 mod status;
+mod synchronous;
 
 pub use cluster::{Cluster, ClusterBuilder, Shutdown, explain};
 pub use compare::{Difference, Side, differences};

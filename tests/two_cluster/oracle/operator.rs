@@ -3,8 +3,8 @@
 use super::faults::soft;
 use super::scene::Scene;
 use super::schema::TABLES;
+use super::shapes::now;
 use crate::harness::{Cut, Rng};
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ fn it_is_noticed(scene: &Scene, table: &str, before: &Option<String>) {
 
 /// Somebody drops the slot, or moves it on, while the mirror can't reach it.
 pub fn lose_the_slot(scene: &Scene, dropped: bool) {
-    scene.losses.fetch_add(1, SeqCst);
+    let began = now();
     let how = match dropped {
         true => "SELECT pg_drop_replication_slot('odoo_mirror')",
         false => "SELECT pg_replication_slot_advance('odoo_mirror', pg_current_wal_lsn())",
@@ -109,6 +109,7 @@ pub fn lose_the_slot(scene: &Scene, dropped: bool) {
         thread::sleep(Duration::from_millis(20));
     };
     proxy.welcome();
+    scene.losses().push((began, now()));
     if !lost {
         scene.tell("  it was not to be had");
     }

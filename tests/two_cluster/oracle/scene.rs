@@ -24,8 +24,8 @@ pub struct Scene {
     altered: Mutex<Excuses>,
     /// Nobody alters tables now.
     pub calm: AtomicBool,
-    /// How often the mirror may have lost its place: what is compared then may differ.
-    pub losses: AtomicU64,
+    /// When somebody touched the slot, in seconds since 1970: what is compared then may differ.
+    losses: Mutex<Vec<(f64, f64)>>,
     /// How often the mirror may have forgotten commits that it had not flushed.
     pub crashes: AtomicU64,
     pub looks: AtomicU64,
@@ -53,7 +53,7 @@ impl Scene {
             left: Mutex::new(BTreeSet::new()),
             altered: Mutex::new(Excuses::default()),
             calm: AtomicBool::new(false),
-            losses: AtomicU64::new(0),
+            losses: Mutex::new(Vec::new()),
             crashes: AtomicU64::new(0),
             looks: AtomicU64::new(0),
             shown: AtomicU64::new(0),
@@ -67,6 +67,10 @@ impl Scene {
     /// Tables that were altered, and not shown since.
     pub fn altered(&self) -> MutexGuard<'_, Excuses> {
         lock(&self.altered)
+    }
+
+    pub fn losses(&self) -> MutexGuard<'_, Vec<(f64, f64)>> {
+        lock(&self.losses)
     }
 
     pub fn order(&self) -> MutexGuard<'_, ()> {
