@@ -2,7 +2,7 @@
 //! says needs no comparing must leave the mirror equal to the source. Any other answer is right too, and counted.
 
 use odoo_mirror::mirror::ddl;
-use odoo_mirror::mirror::drift::{Change, Outcome, decide, differs};
+use odoo_mirror::mirror::drift::{Change, Outcome, decide, differs, only_moved};
 use odoo_mirror::mirror::shape::MirrorShape;
 use odoo_mirror::mirror::source_table::{
     LeftOut, Publishes, SourceColumn, SourceTable, SourceType, WhyLeftOut,
@@ -549,4 +549,23 @@ fn what_only_rows_can_tell_is_compared() {
     source.run(&Op::Vacuum);
     let now = source.catalog();
     assert_eq!(decide(&mirror.kept, &mirror.shape, &now, Ok(&shape(&now)), None), Outcome::Compare);
+}
+
+#[test]
+fn a_table_that_only_lies_in_another_file_is_told_from_one_that_was_rewritten_by_an_alter() {
+    let after = |ops: &[Op]| {
+        let mut source = Source::new();
+        let kept = Mirror::of(&source).kept;
+        ops.iter().for_each(|op| assert!(source.run(op).is_none()));
+        only_moved(&kept, &source.catalog())
+    };
+    assert!(after(&[Op::Vacuum]) && after(&[Op::Vacuum, Op::Vacuum]));
+    assert!(!after(&[]));
+    assert!(!after(&[Op::Vacuum, Op::Add { name: 3, data_type: 0, default: None }]));
+    // The same columns of the same types, and other values.
+    let source = Source::new();
+    let (kept, mut now) = (Mirror::of(&source).kept, source.catalog());
+    now.files = vec![(1, 999)];
+    now.columns[0].stamp = "later".into();
+    assert!(!only_moved(&SourceTable { files: vec![(1, 1)], ..kept }, &now));
 }
