@@ -86,6 +86,15 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
         || columns(kept) != columns(now)
 }
 
+/// Whether nothing is new but the file that its rows lie in: that was TRUNCATE, of which the stream tells, or VACUUM FULL.
+pub fn only_moved(kept: &SourceTable, now: &SourceTable) -> bool {
+    let in_place = SourceTable { files: kept.files.clone(), ..now.clone() };
+    kept.files != now.files
+        && leaves(kept) == leaves(now)
+        && stamps(kept) == stamps(now)
+        && !differs(kept, &in_place)
+}
+
 /// What to do about a table that was `kept`, mirrored in `shape`, and is `now`, which calls for the shape `wanted`.
 ///
 /// With `relation`: the stream stands before the first change that came under it, and has brought all before it.
@@ -193,16 +202,20 @@ fn moved(
     wanted: &MirrorShape,
     relation: Option<&Relation>,
 ) -> Outcome {
-    let oids = |table: &SourceTable| -> Vec<u32> { table.files.iter().map(|(oid, _)| *oid).collect() };
-    if oids(kept) != oids(now) {
+    if leaves(kept) != leaves(now) {
         return Outcome::Refill("its partitions changed".to_owned());
     }
-    let stamps = |table: &SourceTable| -> Vec<(i16, String)> {
-        table.columns.iter().map(|column| (column.attnum, column.stamp.clone())).collect()
-    };
     // ALTER TABLE … TYPE … USING may give every row another value of the same type: then it wrote the column's description.
     let untouched = relation.is_none() && stamps(kept) == stamps(now) && shape.columns == wanted.columns;
     if untouched { Outcome::Compare } else { Outcome::Refill("the table was rewritten".to_owned()) }
+}
+
+fn leaves(table: &SourceTable) -> Vec<u32> {
+    table.files.iter().map(|(oid, _)| *oid).collect()
+}
+
+fn stamps(table: &SourceTable) -> Vec<(i16, &str)> {
+    table.columns.iter().map(|column| (column.attnum, column.stamp.as_str())).collect()
 }
 
 /// The table where the stream stands, before a change under `relation`; None: the catalog doesn't tell.

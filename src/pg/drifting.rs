@@ -118,7 +118,10 @@ pub(super) fn notice(following: &mut Following<'_>, watched: &Watched) -> Result
     let mut found = Vec::new();
     for table in following.tables.iter().filter(|table| table.state != "failed" && table.drift.is_none()) {
         let now = watched.tables.iter().find(|now| now.oid == table.source.oid);
-        if let Some(now) = now.filter(|now| drift::differs(&table.source, now)) {
+        // One that is being compared anyway is compared once more when it is ready: a table that is emptied again and again
+        // would never be.
+        let waits = |now: &SourceTable| table.state == "reconciling" && drift::only_moved(&table.source, now);
+        if let Some(now) = now.filter(|now| drift::differs(&table.source, now) && !waits(now)) {
             found.push((table.name.clone(), table.generation, now.clone()));
         }
     }
@@ -187,6 +190,8 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
                     ddl_history::note(name, "its file changed", "its rows are compared while it stays ready")
                 })?;
             }
+            // Later.
+            Some(Outcome::Compare) if table.state == "reconciling" => continue,
             Some(Outcome::Refill(why)) => transaction::transaction(|| registry::drifted(name, &why))?,
             Some(Outcome::Fail { reason, .. }) => {
                 transaction::transaction(|| registry::drifted(name, &reason))?;

@@ -1,7 +1,7 @@
 //! Single decisions, each on the smallest history that shows it.
 
 use odoo_mirror::mirror::ddl::{ColumnHere, TableHere};
-use odoo_mirror::mirror::drift::{Change, Outcome, decide, renames};
+use odoo_mirror::mirror::drift::{Change, Outcome, decide, only_moved, renames};
 use odoo_mirror::mirror::source_table::SourceTable;
 
 use super::mirror::{Decided, Mirror, shape};
@@ -101,6 +101,18 @@ fn what_only_rows_can_tell_is_compared() {
     }
     let (mirror, source) = after(&[Op::Vacuum]);
     assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Compare);
+}
+
+#[test]
+fn a_table_that_only_lies_in_another_file_is_told_from_one_that_was_rewritten_by_an_alter() {
+    let only_moved_after = |ops: &[Op]| {
+        let (mirror, source) = after(ops);
+        only_moved(&mirror.kept, &source.catalog())
+    };
+    assert!(only_moved_after(&[Op::Vacuum]) && only_moved_after(&[Op::Vacuum, Op::Vacuum]));
+    assert!(!only_moved_after(&[]));
+    assert!(!only_moved_after(&[Op::Rewrite(0)]));
+    assert!(!only_moved_after(&[Op::Vacuum, Op::Add { name: 3, data_type: 0, default: None }]));
 }
 
 #[test]

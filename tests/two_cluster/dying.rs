@@ -63,6 +63,23 @@ fn the_destination_may_lose_what_was_not_on_disk() {
 }
 
 #[test]
+fn the_source_is_never_told_that_something_is_here_before_it_is_on_disk() {
+    let pair = flowing(quick());
+    survives(&pair, "kill -9 without a WAL writer", || {
+        let writer =
+            pair.mirror.value("mirror", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
+        assert!(signal(writer.parse().expect("there is one"), "STOP"));
+        // The source is told every second how far the mirror is.
+        std::thread::sleep(Duration::from_millis(2500));
+        kill9(&writer);
+        pair.mirror.kill9_postmaster();
+        pair.mirror.start();
+    });
+    // Else the gate would have found a slot that is past where the mirror stands, and compared all tables.
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.refusals"), "0");
+}
+
+#[test]
 fn the_sources_processes_may_be_killed() {
     let pair = flowing(quick());
     let walsender = "SELECT active_pid FROM pg_replication_slots WHERE active";

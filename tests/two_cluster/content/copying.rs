@@ -185,3 +185,49 @@ fn prepared_then_committed(pair: &Pair) {
     });
     pair.assert_all_equal();
 }
+
+#[test]
+fn a_commit_from_before_the_slots_start_that_no_snapshot_sees_yet_is_waited_for() {
+    let pair = builder().start();
+    let source = &pair.source;
+    pair.on_source("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)");
+    pair.publish_all();
+    source.commits_wait("odoo");
+    // The slot is made in two steps, each of which waits for transactions that were open at its beginning.
+    let open = |row: i32| {
+        let mut session = source.connect("odoo");
+        session.batch_execute(&format!("BEGIN; INSERT INTO other VALUES ({row})")).expect("it is up");
+        let xid = "SELECT pg_current_xact_id()::text";
+        let xid: String = session.query_one(xid, &[]).expect("it is open").get(0);
+        (session, xid)
+    };
+    let the_slot_waits_for = |xid: &str| {
+        let query = format!(
+            "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted AND transactionid = '{xid}'"
+        );
+        let waits = || (!source.rows("odoo", &query).is_empty()).then_some(());
+        eventually("the slot waits", LIMIT, waits);
+    };
+    let (mut first, xid) = open(1);
+    pair.configure_and_start();
+    the_slot_waits_for(&xid);
+    let (mut second, xid) = open(2);
+    first.batch_execute("ROLLBACK").expect("it is open");
+    the_slot_waits_for(&xid);
+    // Began after both, so that the slot doesn't wait for it, and is in the WAL before the slot's start: it will not be streamed.
+    let mut session = source.connect("odoo");
+    let writer = thread::spawn(move || session.batch_execute("INSERT INTO t VALUES (7)"));
+    let waits = || source.waits("odoo", "query LIKE 'INSERT INTO t %'").then_some(());
+    eventually("its commit waits", LIMIT, waits);
+    second.batch_execute("ROLLBACK").expect("it is open");
+    pair.wait_status("the copy waits for it", |status| {
+        let message = status["message"].as_str().unwrap_or_default();
+        message.contains("waiting for transactions on the source that write")
+    });
+    assert_eq!(pair.source_value("SELECT count(*) FROM t"), "0");
+    source.commits_go_on("odoo");
+    writer.join().expect("the writer ends").expect("it is committed");
+    pair.wait_ready(LIMIT);
+    pair.assert_all_equal();
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.t"), "1");
+}

@@ -22,6 +22,42 @@ fn a_table_that_vacuum_full_wrote_anew_stays_ready_and_is_compared() {
 }
 
 #[test]
+fn a_table_that_is_being_compared_is_not_begun_anew_for_another_file() {
+    let pair = builder().mirror_conf("odoo_mirror.compare_rows", "50").proxied().start();
+    pair.on_source(TABLE);
+    pair.publish_all();
+    pair.configure_and_start();
+    pair.wait_ready(LIMIT);
+    // Some 40 pieces, a few of them a second.
+    pair.proxy.as_ref().expect("there is one").slow_down(std::time::Duration::from_millis(20));
+    pair.on_mirror("SELECT odoo_mirror.resync('t')");
+    let done_to = || {
+        let query = "SELECT r.done_to FROM odoo_mirror_internal.reconciles r JOIN odoo_mirror_internal.tables t ON t.name = r.table_name
+             WHERE t.name = 't' AND t.state = 'reconciling'";
+        pair.mirror
+            .rows("mirror", query)
+            .pop()
+            .map(|row| row[0].as_ref().and_then(|key| key.parse::<i64>().ok()))
+    };
+    let mut last = eventually("some pieces are done", LIMIT, || done_to()?);
+    pair.on_source("VACUUM FULL t");
+    while let Some(now) = done_to() {
+        // None: all ranges are done.
+        let now = now.unwrap_or(i64::MAX);
+        assert!(now >= last, "begun anew after {last}, at {now}: {:?}", history(&pair, "t"));
+        last = now;
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // And then once more, while it is ready.
+    let (what, done) = told(&pair, "t", 0);
+    assert_eq!(
+        (what.as_str(), done.as_str()),
+        ("its file changed", "its rows are compared while it stays ready")
+    );
+    ends_equal(&pair);
+}
+
+#[test]
 fn not_null_and_defaults_are_none_of_the_mirrors_business() {
     let pair = mirroring(TABLE);
     pair.on_source("UPDATE t SET note = 'y' WHERE id = 1; ALTER TABLE t ALTER note SET NOT NULL, ALTER note SET DEFAULT 'z', ALTER n SET DEFAULT 3; ALTER TABLE t ADD CHECK (n < 1000000);

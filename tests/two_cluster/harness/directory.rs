@@ -3,6 +3,7 @@
 
 use super::installation::{bindir, command, hand_over, our_uid, run};
 use super::signal;
+use super::small_disk::unmount;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,7 @@ fn initialise(data: &Path, major: u32) {
 }
 
 pub fn remove(cluster: &Path) {
+    unmount(cluster);
     let _ = fs::remove_dir_all(cluster);
 }
 

@@ -17,15 +17,18 @@ mod pair;
 mod proxy;
 mod random;
 mod samples;
+mod small_disk;
 mod status;
+mod synchronous;
 
 pub use cluster::{Cluster, ClusterBuilder, Shutdown, explain};
 pub use compare::{Difference, Side, differences};
-pub use installation::default_major;
+pub use installation::{default_major, our_uid};
 pub use pair::{Pair, PairBuilder};
 pub use proxy::{Cut, Proxy};
 pub use random::Rng;
 pub use samples::{Samples, Transaction};
+pub use small_disk::SmallDisk;
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
 //! Looks at what readers of the mirror see, at any moment, and holds it against the history.
 
-use super::model::{Marks, Sum};
+use super::model::{Commit, Marks, Sum};
 use super::scene::{Scene, marks_of, rows, sum};
 use super::schema::{MARKS, SUMS, TABLES, WRITERS, summed};
+use super::shapes;
 use crate::harness::{Rng, explain};
 use postgres::Client;
 use std::collections::BTreeMap;
@@ -89,16 +90,29 @@ fn try_look(scene: &Scene, session: &mut Client) -> Result<Option<Shown>, postgr
         return Ok(None);
     }
     let marks: Marks = marks_of(&marks);
-    let columns = match scene.history().at(&marks) {
-        Ok(commit) => commit.columns.clone(),
+    let described = shapes::on_mirror(session)?;
+    let known = {
+        let history = scene.history();
+        let noticed = |commit: &Commit| {
+            let is_noticed =
+                |table: &usize| described.get(table).is_some_and(|it| history.is_noticed(commit, *table, it));
+            (commit.shapes.clone(), (0..TABLES.len()).filter(is_noticed).collect::<Vec<_>>())
+        };
+        history.at(&marks).map(noticed)
+    };
+    let (shapes, noticed) = match known {
+        Ok(known) => known,
         Err(wrong) => {
             scene.wrong(format!("the mirror {wrong}"));
             return Ok(None);
         }
     };
     let mut shown: BTreeMap<usize, Sum> = BTreeMap::new();
-    for (place, table) in TABLES.iter().enumerate().filter(|(_, table)| is_ready(table.name)) {
-        let row = rows(session, &summed(&columns[place], &format!("odoo_mirror.{}", table.name)))?.remove(0);
+    for place in noticed.into_iter().filter(|place| is_ready(TABLES[*place].name)) {
+        let columns: Vec<&str> =
+            shapes[place].layout.columns.iter().map(|column| column.name.as_str()).collect();
+        let query = summed(&columns, &format!("odoo_mirror.{}", TABLES[place].name));
+        let row = rows(session, &query)?.remove(0);
         shown.insert(place, sum(&row[0], &row[1]));
     }
     excused.append(&mut scene.excused());
@@ -110,7 +124,11 @@ fn try_look(scene: &Scene, session: &mut Client) -> Result<Option<Shown>, postgr
     scene.looks.fetch_add(1, SeqCst);
     let judged = scene.history().judge(&marks, &shown);
     match judged {
-        Ok(commit) => Ok(Some(Shown { commit, tables: shown.len() })),
+        Ok(commit) => {
+            let mut altered = scene.altered();
+            shown.keys().for_each(|table| altered.end(*table, commit));
+            Ok(Some(Shown { commit, tables: shown.len() }))
+        }
         Err(wrong) => {
             scene.wrong(format!("the mirror {wrong}"));
             Ok(None)

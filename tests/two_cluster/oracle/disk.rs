@@ -3,41 +3,70 @@
 use super::faults::soft;
 use super::scene::Scene;
 use super::schema::TABLES;
-use crate::harness::Rng;
+use crate::harness::{Cluster, Rng, SmallDisk, eventually, our_uid};
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The kernel refuses the worker to write any file beyond its 16 MB, and writes the last page in half: "disk full" (53100), in the
-/// middle of a large transaction. WAL segments are no larger. A worker that is started anew has room again.
+/// A disk that is full: the mirror meets it ("disk full", 53100), and waits until there is room.
 pub fn full(scene: &Scene, rng: &mut Rng) {
-    const LIMIT: u64 = 16 * 1024 * 1024 + 4096;
-    let query = "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'odoo_mirror%'";
-    let limit = |soft_limit: &str| {
-        let pids = scene.pair.mirror.try_rows("mirror", query).unwrap_or_default();
-        for pid in pids.into_iter().flatten().flatten() {
-            let done =
-                Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={soft_limit}:")]).output();
-            assert!(done.is_ok(), "prlimit is there");
+    let mirror = &scene.pair.mirror;
+    match our_uid() {
+        0 => {
+            let disk = SmallDisk::of(mirror);
+            moves(scene, "filler");
+            // Over time more of them lie there.
+            moves(scene, rng.pick(&TABLES).name);
+            disk.is_full();
+            is_met(scene, rng, true);
+            disk.has_room();
         }
-    };
-    limit(&LIMIT.to_string());
-    // Room for it must be asked for.
+        _ => {
+            // The kernel refuses the worker to write any file beyond its 16 MB, no smaller than a WAL segment, and writes the last page in half.
+            limit_files(mirror, &(16 * 1024 * 1024 + 4096).to_string());
+            is_met(scene, rng, false);
+            limit_files(mirror, "unlimited");
+        }
+    }
+    soft(&scene.pair.source, "odoo", "DELETE FROM filler");
+}
+
+/// Asks for room, and waits until there is none.
+fn is_met(scene: &Scene, rng: &mut Rng, surely: bool) {
     let word = rng.text(6);
     let sql = format!(
-        "CREATE TABLE IF NOT EXISTS filler (id int PRIMARY KEY, a text); INSERT INTO filler SELECT n, repeat('{word}', 80) FROM generate_series(1, 40000) n
+        "INSERT INTO filler SELECT n, repeat('{word}', 80) FROM generate_series(1, 40000) n
          ON CONFLICT (id) DO UPDATE SET a = excluded.a"
     );
     soft(&scene.pair.source, "odoo", &sql);
-    let began = std::time::Instant::now();
     let is_full = || scene.pair.mirror.mirror_status("mirror")["last_error"]["sqlstate"] == "53100";
-    while !is_full() && began.elapsed() < Duration::from_secs(40) {
+    let (began, patience) = (Instant::now(), Duration::from_secs(if surely { 120 } else { 40 }));
+    while !is_full() && began.elapsed() < patience {
         thread::sleep(Duration::from_millis(50));
     }
-    scene.tell(if is_full() { "  the disk is full (53100)" } else { "  nothing hit the limit" });
+    let met = is_full();
+    assert!(met || !surely, "the disk is full, and the mirror doesn't say so");
+    scene.tell(if met { "  the disk is full (53100)" } else { "  nothing hit the limit" });
     thread::sleep(Duration::from_millis(rng.number(100..2000) as u64));
-    limit("unlimited");
-    soft(&scene.pair.source, "odoo", "DELETE FROM filler");
+}
+
+/// The table lies there from now on.
+fn moves(scene: &Scene, table: &str) {
+    let sql = format!(
+        "SET lock_timeout = '2s'; ALTER TABLE odoo_mirror.{table} SET TABLESPACE {}",
+        SmallDisk::NAME
+    );
+    let moved = || scene.pair.mirror.try_sql("mirror", &sql).ok();
+    eventually("a table is moved to the small disk", Duration::from_secs(60), moved);
+    scene.tell(format_args!("  {table} is on the small disk"));
+}
+
+fn limit_files(mirror: &Cluster, soft_limit: &str) {
+    let query = "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'odoo_mirror%'";
+    for pid in mirror.try_rows("mirror", query).unwrap_or_default().into_iter().flatten().flatten() {
+        let limit = format!("--fsize={soft_limit}:");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).output().is_ok(), "prlimit is there");
+    }
 }
 
 /// A table without room of its own: another tablespace, say.
@@ -60,5 +89,5 @@ pub fn refused(scene: &Scene, rng: &mut Rng) {
     }
     thread::sleep(Duration::from_millis(rng.number(300..2500) as u64));
     let gone = || mirror.try_sql("mirror", &format!("DROP TRIGGER refuse ON odoo_mirror.{table}")).ok();
-    crate::harness::eventually("the trigger is gone", Duration::from_secs(60), gone);
+    eventually("the trigger is gone", Duration::from_secs(60), gone);
 }

@@ -78,8 +78,11 @@ const WEIGHTS: [(Fault, u32); 30] = [
 /// The mirror loses its place: everything is compared anew, and until then little can be told.
 const LOSSES: [(Fault, u32); 2] = [(Fault::DropSlot, 3), (Fault::AdvanceSlot, 1)];
 
-pub fn choose(rng: &mut Rng) -> Fault {
-    let weights: Vec<(Fault, u32)> = WEIGHTS.into_iter().chain(LOSSES).collect();
+/// What a plan is about comes this much more often.
+const EMPHASIS: u32 = 15;
+
+pub fn choose(rng: &mut Rng, often: Fault) -> Fault {
+    let weights: Vec<(Fault, u32)> = WEIGHTS.into_iter().chain(LOSSES).chain([(often, EMPHASIS)]).collect();
     let all: u32 = weights.iter().map(|(_, weight)| weight).sum();
     let mut at = rng.number(0..i64::from(all)) as u32;
     for (fault, weight) in weights {
@@ -194,6 +197,11 @@ impl Fault {
                 // Nobody by that name is there: commits are in the WAL, streamed perhaps, and visible to nobody.
                 soft(&pair.source, "odoo", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
                 soft(&pair.source, "odoo", "SELECT pg_reload_conf()");
+                thread::sleep(while_(rng, 1000));
+                if rng.one_in(2) {
+                    // What was streamed and isn't visible there is compared.
+                    soft(&pair.mirror, "mirror", "SELECT odoo_mirror.verify(NULL, repair => true)");
+                }
                 thread::sleep(while_(rng, 2500));
                 soft(&pair.source, "odoo", "ALTER SYSTEM RESET synchronous_standby_names");
                 soft(&pair.source, "odoo", "SELECT pg_reload_conf()");

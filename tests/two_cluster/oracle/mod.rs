@@ -13,10 +13,12 @@ mod operator;
 mod run;
 mod scene;
 mod schema;
+mod shapes;
 mod statements;
 mod writers;
 
 use crate::harness::{Pair, PairBuilder};
+use faults::Fault;
 use run::{Plan, go_on_for_as_long_as_asked};
 use scene::Scene;
 use std::time::Duration;
@@ -27,6 +29,7 @@ fn whatever_fails_while_rows_flow_readers_see_the_source_as_of_a_commit() {
         name: "flow",
         seed: 11,
         faults: 20,
+        often: Fault::KillMirrorUnwritten,
         copying: false,
         conf: |pair| pair,
     });
@@ -37,7 +40,14 @@ fn whatever_fails_while_tables_are_copied_readers_see_the_source_as_of_a_commit(
     let conf = |pair: PairBuilder| {
         pair.mirror_conf("odoo_mirror.copy_range_rows", "300").mirror_conf("odoo_mirror.batch_size", "50")
     };
-    go_on_for_as_long_as_asked(Plan { name: "copy", seed: 12, faults: 20, copying: true, conf });
+    go_on_for_as_long_as_asked(Plan {
+        name: "copy",
+        seed: 12,
+        faults: 20,
+        often: Fault::AdvanceSlot,
+        copying: true,
+        conf,
+    });
 }
 
 #[test]
@@ -48,7 +58,14 @@ fn whatever_fails_while_tables_are_compared_readers_see_the_source_as_of_a_commi
             .mirror_conf("odoo_mirror.compare_rows", "300")
             .mirror_conf("odoo_mirror.compare_share", "100")
     };
-    go_on_for_as_long_as_asked(Plan { name: "compare", seed: 13, faults: 20, copying: false, conf });
+    go_on_for_as_long_as_asked(Plan {
+        name: "compare",
+        seed: 13,
+        faults: 20,
+        often: Fault::CommitsWait,
+        copying: false,
+        conf,
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! wrong one.
 
 use super::schema::{TABLES, WRITERS};
+use super::shapes::{Layout, Layouts, Shapes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,14 +16,11 @@ pub type Sum = (i64, i128);
 /// What one writer's transactions came to, table by table, in the order of `TABLES`.
 pub type Sums = [Sum; TABLES.len()];
 
-/// The columns of each table.
-pub type Columns = [Vec<String>; TABLES.len()];
-
 #[derive(Clone)]
 pub struct Commit {
     marks: Marks,
     sums: [Sums; WRITERS],
-    pub columns: Arc<Columns>,
+    pub shapes: Arc<Shapes>,
 }
 
 impl Commit {
@@ -35,9 +33,9 @@ impl Commit {
 pub struct History(Vec<Commit>);
 
 impl History {
-    pub fn new(marks: Marks, sums: [Sums; WRITERS], columns: Columns) -> Self {
+    pub fn new(marks: Marks, sums: [Sums; WRITERS], shapes: Shapes) -> Self {
         assert_eq!(marks, [0; WRITERS], "a history begins at the beginning");
-        Self(vec![Commit { marks, sums, columns: Arc::new(columns) }])
+        Self(vec![Commit { marks, sums, shapes: Arc::new(shapes) }])
     }
 
     fn last(&self) -> &Commit {
@@ -49,15 +47,36 @@ impl History {
         self.0.len() as u64 - 1
     }
 
-    /// The writer is about to commit: from now on readers may see it.
-    pub fn propose(&mut self, writer: usize, sums: Sums, columns: Columns) {
+    /// The writer is about to commit: from now on readers may see it. `layouts` are those of tables that it alone could change;
+    /// `altered`: by more than TRUNCATE. Says which tables aren't any more what the stream alone would make of them.
+    pub fn propose(&mut self, writer: usize, sums: Sums, layouts: Layouts, altered: bool) -> Vec<usize> {
         let mut next = self.last().clone();
         next.marks[writer] += 1;
         next.sums[writer] = sums;
-        if *next.columns != columns {
-            next.columns = Arc::new(columns);
+        let mut untold = Vec::new();
+        for (table, layout) in layouts {
+            let shape = &mut Arc::make_mut(&mut next.shapes)[table];
+            let rewritten = altered && shape.layout.file != layout.file;
+            if rewritten || shape.layout.columns != layout.columns {
+                untold.push(table);
+            }
+            shape.rewrites += u32::from(rewritten);
+            shape.layout = layout;
         }
         self.0.push(next);
+        untold
+    }
+
+    /// Whether a table that is described so is what it is after that commit. In which file its rows lie says which ALTERs have been
+    /// noticed; a TRUNCATE needs no notice.
+    pub fn is_noticed(&self, commit: &Commit, table: usize, described: &Layout) -> bool {
+        let shape = &commit.shapes[table];
+        let rewrites = || {
+            let of_that_file = |commit: &&Commit| commit.shapes[table].layout.file == described.file;
+            self.0.iter().rev().find(of_that_file).map(|commit| commit.shapes[table].rewrites)
+        };
+        shape.layout.columns == described.columns
+            && (shape.layout.file == described.file || rewrites() == Some(shape.rewrites))
     }
 
     /// The source came back with these marks: it lost what it hadn't flushed, and never told anybody of it.
@@ -112,16 +131,17 @@ fn number_of(marks: &Marks) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shapes::made_up;
     use super::*;
 
     fn history() -> History {
-        let mut history = History::new([0; WRITERS], [[(0, 0); TABLES.len()]; WRITERS], Columns::default());
+        let mut history = History::new([0; WRITERS], [[(0, 0); TABLES.len()]; WRITERS], Shapes::default());
         let mut sums = [(0, 0); TABLES.len()];
         sums[0] = (1, 500);
-        history.propose(1, sums, Columns::default());
+        history.propose(1, sums, Layouts::new(), false);
         sums[0] = (2, 900);
         sums[1] = (1, 70);
-        history.propose(0, sums, Columns::default());
+        history.propose(0, sums, Layouts::new(), false);
         history
     }
 
@@ -151,5 +171,34 @@ mod tests {
         assert_eq!(history.adopt(marks([0, 1])), Ok(()));
         assert_eq!(history.commits(), 1);
         assert!(history.judge(&marks([1, 1]), &BTreeMap::new()).is_err());
+    }
+    #[test]
+    fn an_altered_table_is_excused_until_it_is_described_as_it_is_and_no_longer() {
+        let mut history = History::new([0; WRITERS], [[(0, 0); TABLES.len()]; WRITERS], Shapes::default());
+        let mut commit = |layout: &Layout, altered| {
+            history.propose(0, [(0, 0); TABLES.len()], Layouts::from([(2, layout.clone())]), altered)
+        };
+        let [first, emptied, wider] = [("1", ["a"].as_slice()), ("2", &["a"]), ("2", &["a", "b"])]
+            .map(|(file, names)| made_up(file, names));
+        let (rewritten, emptied_again) = (made_up("3", &["a", "b"]), made_up("4", &["a", "b"]));
+        let untold: Vec<bool> =
+            [(&first, true), (&emptied, false), (&wider, true), (&rewritten, true), (&emptied_again, false)]
+                .map(|(layout, altered)| !commit(layout, altered).is_empty())
+                .into();
+        assert_eq!(untold, [true, false, true, true, false]);
+        let noticed = |commits: u64, layout: &Layout| {
+            let commit = history.at(&marks([commits, 0])).expect("it was committed");
+            history.is_noticed(commit, 2, layout)
+        };
+        // The stream tells of a TRUNCATE, whether the mirror has looked or not.
+        assert!(noticed(1, &first) && noticed(2, &first) && noticed(2, &emptied));
+        // A column more, and then other values under the same columns.
+        assert!(!noticed(3, &emptied) && noticed(3, &wider));
+        assert!(!noticed(4, &wider) && noticed(4, &rewritten));
+        assert!(!noticed(5, &wider) && noticed(5, &rewritten) && noticed(5, &emptied_again));
+        // Ahead of the stream.
+        assert!(!noticed(3, &rewritten) && !noticed(2, &wider));
+        // What a crash took back.
+        assert!(!noticed(5, &made_up("9", &["a", "b"])));
     }
 }

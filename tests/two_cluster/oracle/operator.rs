@@ -3,8 +3,8 @@
 use super::faults::soft;
 use super::scene::Scene;
 use super::schema::TABLES;
+use super::shapes::now;
 use crate::harness::{Cut, Rng};
-use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,11 @@ pub fn leave_and_join(scene: &Scene, rng: &mut Rng) {
             }
         });
     };
+    // One that it never knew it can't miss.
+    let known = format!("SELECT 1 FROM odoo_mirror.tables() WHERE table_name = '{table}'");
+    crate::harness::eventually("the mirror knows the table", Duration::from_secs(90), || {
+        scene.pair.mirror.try_rows("mirror", &known).ok()?.pop()
+    });
     // The source says nothing of it: until the mirror looks, its table is behind.
     scene.excuse(table, true);
     let before = told(scene, table);
@@ -60,18 +65,29 @@ pub fn leave_and_join(scene: &Scene, rng: &mut Rng) {
     scene.excuse(table, false);
 }
 
-/// What the history has of a table; the time of the last entry.
+/// What the mirror has heard of a table: the time of the history's last entry, and what it knows of its being published.
 fn told(scene: &Scene, table: &str) -> Option<String> {
     let query = format!(
-        "SELECT coalesce(max(at)::text, '') FROM odoo_mirror.ddl_history() WHERE table_name = '{table}'"
+        "SELECT concat_ws(' ', (SELECT max(at) FROM odoo_mirror.ddl_history() WHERE table_name = '{table}'), definition ->> 'published_as')
+         FROM odoo_mirror_internal.tables WHERE name = '{table}'"
     );
     let row = scene.pair.mirror.try_rows("mirror", &query).ok()?.pop()?;
     row.into_iter().next().flatten()
 }
 
 fn it_is_noticed(scene: &Scene, table: &str, before: &Option<String>) {
-    crate::harness::eventually("it is noticed that a table left", Duration::from_secs(90), || {
-        told(scene, table).filter(|now| Some(now) != before.as_ref())
+    let begun = Instant::now();
+    let is_gone = format!(
+        "SELECT 1 FROM odoo_mirror.tables() WHERE table_name = '{table}' AND state = 'failed' AND reason LIKE '%no longer publishes%'"
+    );
+    crate::harness::eventually("it is noticed that a table left", Duration::from_secs(120), || {
+        if told(scene, table).is_some_and(|now| Some(&now) != before.as_ref()) {
+            return Some(());
+        }
+        // A mirror that began anew in that moment says so without an entry; one that says so still has looked since.
+        let waited = begun.elapsed() > Duration::from_secs(5);
+        let gone = || scene.pair.mirror.try_rows("mirror", &is_gone).is_ok_and(|rows| !rows.is_empty());
+        (waited && gone()).then_some(())
     });
     // On disk by now: a crash doesn't take it back.
     thread::sleep(Duration::from_millis(500));
@@ -79,7 +95,7 @@ fn it_is_noticed(scene: &Scene, table: &str, before: &Option<String>) {
 
 /// Somebody drops the slot, or moves it on, while the mirror can't reach it.
 pub fn lose_the_slot(scene: &Scene, dropped: bool) {
-    scene.losses.fetch_add(1, SeqCst);
+    let began = now();
     let how = match dropped {
         true => "SELECT pg_drop_replication_slot('odoo_mirror')",
         false => "SELECT pg_replication_slot_advance('odoo_mirror', pg_current_wal_lsn())",
@@ -104,6 +120,7 @@ pub fn lose_the_slot(scene: &Scene, dropped: bool) {
         thread::sleep(Duration::from_millis(20));
     };
     proxy.welcome();
+    scene.losses().push((began, now()));
     if !lost {
         scene.tell("  it was not to be had");
     }

@@ -1,7 +1,8 @@
 //! What a run's threads share: the two servers, the history so far, and what was seen.
 
-use super::model::{Columns, History, Marks, Sum, Sums};
+use super::model::{History, Marks, Sum, Sums};
 use super::schema::{TABLES, WRITERS, schema};
+use super::shapes::{self, Excuses};
 use crate::harness::Pair;
 use postgres::{Client, SimpleQueryMessage};
 use std::collections::BTreeSet;
@@ -20,8 +21,11 @@ pub struct Scene {
     wrong: Mutex<Vec<String>>,
     excused: Mutex<BTreeSet<&'static str>>,
     left: Mutex<BTreeSet<&'static str>>,
-    /// How often the mirror may have lost its place: what is compared then may differ.
-    pub losses: AtomicU64,
+    altered: Mutex<Excuses>,
+    /// Nobody alters tables now.
+    pub calm: AtomicBool,
+    /// When somebody touched the slot, in seconds since 1970: what is compared then may differ.
+    losses: Mutex<Vec<(f64, f64)>>,
     /// How often the mirror may have forgotten commits that it had not flushed.
     pub crashes: AtomicU64,
     pub looks: AtomicU64,
@@ -36,10 +40,10 @@ impl Scene {
         let mut session = pair.source.connect("odoo");
         let marks = marks(&mut session).expect("it is up");
         let sums = std::array::from_fn(|writer| sums(&mut session, writer).expect("it is up"));
-        let columns = columns(&mut session).expect("it is up");
+        let shapes = shapes::all(&mut session).expect("it is up");
         Self {
             pair,
-            history: Mutex::new(History::new(marks, sums, columns)),
+            history: Mutex::new(History::new(marks, sums, shapes)),
             order: Mutex::new(()),
             over: AtomicBool::new(false),
             began: Instant::now(),
@@ -47,7 +51,9 @@ impl Scene {
             wrong: Mutex::new(Vec::new()),
             excused: Mutex::new(BTreeSet::new()),
             left: Mutex::new(BTreeSet::new()),
-            losses: AtomicU64::new(0),
+            altered: Mutex::new(Excuses::default()),
+            calm: AtomicBool::new(false),
+            losses: Mutex::new(Vec::new()),
             crashes: AtomicU64::new(0),
             looks: AtomicU64::new(0),
             shown: AtomicU64::new(0),
@@ -56,6 +62,15 @@ impl Scene {
 
     pub fn history(&self) -> MutexGuard<'_, History> {
         lock(&self.history)
+    }
+
+    /// Tables that were altered, and not shown since.
+    pub fn altered(&self) -> MutexGuard<'_, Excuses> {
+        lock(&self.altered)
+    }
+
+    pub fn losses(&self) -> MutexGuard<'_, Vec<(f64, f64)>> {
+        lock(&self.losses)
     }
 
     pub fn order(&self) -> MutexGuard<'_, ()> {
@@ -168,16 +183,4 @@ pub fn sums(session: &mut Client, writer: usize) -> Result<Sums, postgres::Error
 
 pub fn sum(rows: &str, hash: &str) -> Sum {
     (rows.parse().expect("a number"), hash.parse().expect("a number"))
-}
-
-pub fn columns(session: &mut Client) -> Result<Columns, postgres::Error> {
-    let mut columns = Columns::default();
-    let query = "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
-    for mut row in rows(session, query)? {
-        if let Some(table) = TABLES.iter().position(|table| table.name == row[0]) {
-            columns[table].push(row.remove(1));
-        }
-    }
-    Ok(columns)
 }

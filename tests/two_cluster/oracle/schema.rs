@@ -32,7 +32,7 @@ pub const MARKS: &str = "marks";
 pub const SUMS: &str = "sums";
 
 /// What a row comes to, on either side.
-pub fn summed(columns: &[String], from: &str) -> String {
+pub fn summed(columns: &[&str], from: &str) -> String {
     format!(
         "SELECT count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)), 0)::text FROM {from} AS r",
         columns.iter().map(|column| format!("r.\"{column}\"")).collect::<Vec<_>>().join(", ")

@@ -1,13 +1,15 @@
 //! Those who write to the source. They work at the same time, and commit one after the other, so that what a reader of the
 //! mirror may see is known before each commit.
 
-use super::ddl::{FOLLOWED, alter};
-use super::model::{Columns, Sums};
-use super::scene::{Scene, columns, marks, rows, sums};
+use super::ddl::alter;
+use super::model::Sums;
+use super::scene::{Scene, marks, rows, sums};
 use super::schema::WRITERS;
+use super::shapes::{self, Layouts};
 use super::statements::{bulk, shrink, statement, truncate};
 use crate::harness::Rng;
 use postgres::{Client, Error};
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,13 +22,15 @@ pub struct Writer<'a> {
     rng: Rng,
     session: Client,
     prepared: u32,
+    /// The open transaction alters a table.
+    altering: bool,
     pub commits: u64,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(scene: &'a Scene, number: usize, rng: Rng) -> Self {
         let session = connect(scene, number);
-        Self { scene, number, rng, session, prepared: 0, commits: 0 }
+        Self { scene, number, rng, session, prepared: 0, altering: false, commits: 0 }
     }
 
     /// Writes until the run is over; how many transactions were committed.
@@ -54,12 +58,14 @@ impl<'a> Writer<'a> {
         if early {
             self.mark()?;
         }
-        match self.rng.number(0..150) {
+        let choice = self.rng.number(0..150);
+        self.altering = (11..14).contains(&choice) && !self.scene.calm.load(SeqCst);
+        match choice {
             0 => self.session.batch_execute(&bulk(&mut self.rng, 50_000))?,
             1..8 => self.session.batch_execute(&bulk(&mut self.rng, 3_000))?,
             8..10 => self.session.batch_execute(&truncate(&mut self.rng))?,
             10 => self.session.batch_execute(&shrink(&mut self.rng))?,
-            11..13 if FOLLOWED => self.session.batch_execute(&alter(&mut self.rng))?,
+            _ if self.altering => self.session.batch_execute(&alter(&mut self.rng))?,
             _ => self.statements()?,
         }
         if self.is_slow() {
@@ -135,14 +141,18 @@ impl<'a> Writer<'a> {
     }
 
     /// What the open transaction comes to.
-    fn own(&mut self) -> Result<(Sums, Columns), Error> {
-        Ok((sums(&mut self.session, self.number)?, columns(&mut self.session)?))
+    fn own(&mut self) -> Result<(Sums, Layouts), Error> {
+        Ok((sums(&mut self.session, self.number)?, shapes::own(&mut self.session)?))
     }
 
     /// Commits, after all others' commits and before the next.
-    fn propose_and(&mut self, commit: &str, (sums, columns): (Sums, Columns)) {
+    fn propose_and(&mut self, commit: &str, (sums, layouts): (Sums, Layouts)) {
         let order = self.scene.order();
-        self.scene.history().propose(self.number, sums, columns);
+        let mut history = self.scene.history();
+        for table in history.propose(self.number, sums, layouts, self.altering) {
+            self.scene.altered().begin(table, history.commits());
+        }
+        drop(history);
         match self.session.batch_execute(commit) {
             Ok(()) => self.commits += 1,
             // Whether it was committed, the source tells.
