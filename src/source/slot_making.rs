@@ -37,8 +37,7 @@ pub async fn create(
         }
     }
     let mut session = connector.replication().await?;
-    let command =
-        format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", quote_identifier(name));
+    let command = making(name, session.parameter("server_version").unwrap_or_default());
     let pid = session.backend_pid();
     let mut making = std::pin::pin!(session.query(&command));
     let mut look = interval(Duration::from_secs(1));
@@ -70,6 +69,20 @@ pub async fn create(
     start
         .and_then(|lsn| lsn.parse().ok())
         .ok_or_else(|| Error::stop("the source made a slot and did not say where it begins"))
+}
+
+/// From 17 on a slot can be kept on standbys: then the mirror goes on after a failover as if nothing had been. Where no standby
+/// keeps it, that costs nothing.
+fn making(name: &str, server_version: &str) -> String {
+    let major = server_version
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    let options = match major {
+        Some(17..) => "(SNAPSHOT 'nothing', FAILOVER true)",
+        _ => "NOEXPORT_SNAPSHOT",
+    };
+    format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote_identifier(name))
 }
 
 fn in_use(name: &str) -> Error {
@@ -126,4 +139,23 @@ pub async fn leave(connector: &Connector, name: &str, applied: Lsn) -> Result<()
         && found.plugin.as_deref() == Some("pgoutput")
         && found.confirmed_flush.is_some_and(|confirmed| confirmed <= applied);
     if untouched { drop_slot(&client, name).await } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::making;
+
+    #[test]
+    fn a_slot_is_one_that_standbys_can_keep_where_the_source_knows_such() {
+        for version in ["13.22", "15.20 (Debian 15.20-0+deb12u1)", "16.4", ""] {
+            assert_eq!(
+                making("s", version),
+                "CREATE_REPLICATION_SLOT \"s\" LOGICAL pgoutput NOEXPORT_SNAPSHOT",
+                "{version}"
+            );
+        }
+        for version in ["17.5", "18beta1", "18.1"] {
+            assert!(making("s", version).ends_with("(SNAPSHOT 'nothing', FAILOVER true)"), "{version}");
+        }
+    }
 }

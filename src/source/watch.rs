@@ -9,6 +9,7 @@ use super::catalog;
 use super::connect::Connector;
 use super::link::{Event, Outbox};
 use super::slot::{self, SlotState};
+use super::sql::Sql;
 use crate::error::Error;
 use crate::mirror::gate::{Refusal, too_much};
 use crate::mirror::snapshot::Snapshot;
@@ -42,11 +43,14 @@ pub struct WatchRequest {
 pub async fn watch(connector: &Connector, request: &WatchRequest, outbox: &Outbox) -> Option<Refusal> {
     loop {
         sleep(request.every).await;
-        let Ok(watched) = look(connector, request).await else { continue };
-        let kept = watched.slot.as_ref().and_then(|slot| slot.retained);
+        let Ok(client) = connector.sql().await else { continue };
+        let Ok(slot) = slot::slot(&client, &request.slot).await else { continue };
+        // Before anything that may wait for a lock: Odoo's disk can't.
+        let kept = slot.as_ref().and_then(|slot| slot.retained);
         if let Some(too_much) = too_much(kept, request.give_up_at) {
             return Some(too_much);
         }
+        let Ok(watched) = look(&client, request, slot).await else { continue };
         // A main thread that is busy for long doesn't keep us from looking again.
         let sent = timeout(request.every, outbox.send(Event::Watched(Box::new(watched)))).await;
         if sent == Ok(false) {
@@ -55,16 +59,14 @@ pub async fn watch(connector: &Connector, request: &WatchRequest, outbox: &Outbo
     }
 }
 
-async fn look(connector: &Connector, request: &WatchRequest) -> Result<Watched, Error> {
-    let client = connector.sql().await?;
+async fn look(client: &Sql, request: &WatchRequest, slot: Option<SlotState>) -> Result<Watched, Error> {
     let row = client
         .query_one(
             "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.pg_current_snapshot()::text",
             &[],
         )
         .await?;
-    let slot = slot::slot(&client, &request.slot).await?;
-    let seen = catalog::look(&client, &request.publication, &request.excluded).await?;
+    let seen = catalog::look(client, &request.publication, &request.excluded).await?;
     Ok(Watched {
         position: row.get::<_, String>(0).parse().unwrap_or(Lsn::ZERO),
         snapshot: row.get::<_, String>(1).parse().ok(),

@@ -1,6 +1,8 @@
 //! What the mirror stood on is gone or changed: it is recognised at once, told in words, and healed by a new slot and a
 //! comparison of all tables, while readers keep their rows.
 
+mod limit;
+mod servers;
 mod slot;
 
 use crate::harness::{Pair, eventually};
@@ -128,7 +130,7 @@ fn stop(pair: &Pair) {
     pair.caught_up();
     pair.on_mirror("SELECT odoo_mirror.stop()");
     pair.wait_state("stopped");
-    let active = "SELECT count(*) FROM pg_replication_slots WHERE active";
+    let active = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_type = 'logical'";
     eventually("the slot is free", LIMIT, || (pair.source_value(active) == "0").then_some(()));
 }
 

@@ -23,7 +23,7 @@ mod synchronous;
 
 pub use cluster::{Cluster, ClusterBuilder, Shutdown, explain};
 pub use compare::{Difference, Side, differences};
-pub use installation::{default_major, our_uid};
+pub use installation::{default_major, our_uid, source_major};
 pub use pair::{Pair, PairBuilder};
 pub use proxy::{Cut, Proxy};
 pub use random::Rng;
