@@ -168,6 +168,8 @@ pub struct Link {
     wake: UnixStream,
     hunger: Arc<Hunger>,
     pub gauges: Arc<Gauges>,
+    /// What ended the network thread: whoever asks later is told the same.
+    failed: Option<Error>,
 }
 
 /// The network thread's end.
@@ -198,8 +200,14 @@ pub fn pair() -> io::Result<(Link, Remote)> {
     let hunger = Arc::new(Hunger::default());
     let gauges = Arc::new(Gauges::default());
     let outbox = Outbox { events, wake: Arc::new(far) };
-    let link =
-        Link { requests, events: told, wake: near, hunger: Arc::clone(&hunger), gauges: Arc::clone(&gauges) };
+    let link = Link {
+        requests,
+        events: told,
+        wake: near,
+        hunger: Arc::clone(&hunger),
+        gauges: Arc::clone(&gauges),
+        failed: None,
+    };
     Ok((link, Remote { requests: requested, outbox, hunger, gauges }))
 }
 
@@ -224,10 +232,16 @@ impl Link {
     /// The next event, if there is one.
     pub fn try_event(&mut self) -> Result<Option<Event>, Error> {
         match self.events.try_recv() {
-            Ok(Event::Failed(error)) => Err(error),
+            Ok(Event::Failed(error)) => {
+                self.failed = Some(error.again());
+                Err(error)
+            }
             Ok(event) => Ok(Some(event)),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
-            Err(mpsc::error::TryRecvError::Disconnected) => Err(Error::retry("the network thread ended")),
+            Err(mpsc::error::TryRecvError::Disconnected) => {
+                let ended = || Error::retry("the network thread ended");
+                Err(self.failed.as_ref().map_or_else(ended, Error::again))
+            }
         }
     }
 
@@ -278,5 +292,24 @@ impl Outbox {
     pub fn wake(&self) {
         // A full pipe means that a wake-up is on its way already.
         let _ = (&*self.wake).write(&[1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ended_the_network_thread_is_told_to_whoever_asks_later_too() {
+        let (mut link, remote) = pair().expect("sockets can be made");
+        remote.outbox.send_last(Error::retry("column x is gone").hint("look again"));
+        drop(remote);
+        for _ in 0..3 {
+            let error = link.try_event().expect_err("it failed");
+            assert_eq!(
+                (error.message.as_str(), error.hint.as_deref()),
+                ("column x is gone", Some("look again"))
+            );
+        }
     }
 }
