@@ -19,5 +19,6 @@ pub mod shape;
 pub mod snapshot;
 pub mod source_table;
 pub mod stream_table;
+pub mod stuck;
 pub mod timeline;
 pub mod typemap;

@@ -281,6 +281,10 @@ impl<'a> Following<'a> {
             };
             waited = true;
             transaction::abort();
+            if let Some(ended) = self.network.link().ended() {
+                // What the batch asked for will never be answered.
+                return Err(ended);
+            }
             self.applier.forget();
             self.counting.forget_tallied();
             memory::forget();

@@ -233,6 +233,12 @@ pub fn given_up(why: &str) {
     }
 }
 
+/// The place in the source's WAL where the mirror stands leads nowhere: the next start makes a new slot.
+pub fn give_up_place(why: &str) -> Result<(), Error> {
+    transaction::transaction(|| progress::set_refused(why))?;
+    Err(Error::gate(why))
+}
+
 /// A slot that was given up several times is made again only after a while.
 fn wait_after_giving_up(why: &str) -> Result<(), Error> {
     let (times, ago) = refusals::given_up_lately()?;

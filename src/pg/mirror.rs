@@ -1,6 +1,7 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::board::{self, State};
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::mirror::drift;
 use crate::mirror::shape::{MirrorShape, mirror_name};
 use crate::mirror::source_table::SourceTable;
+use crate::mirror::stuck::Stuck;
 use crate::source::check;
 use crate::source::connect::Connector;
 use crate::source::inspect::{InspectRequest, Inspection};
@@ -24,6 +26,9 @@ use crate::source::link::{Event, Request};
 use crate::source::prepare::SLOT_IN_USE;
 use crate::source::watch::WatchRequest;
 use crate::wire::Lsn;
+
+/// Where the source failed to go on, over the lives of this worker.
+static STUCK: Mutex<Stuck> = Mutex::new(Stuck::new());
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
 pub fn run(settings: &Settings) -> Result<(), Error> {
@@ -36,11 +41,21 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
     let lived = live(&mut network, settings);
-    if lived.is_err()
-        && let Some(why) = network.link().gauges.slot_given_up.get()
-    {
+    if lived.is_ok() {
+        return lived;
+    }
+    let gauges = &network.link().gauges;
+    if let Some(why) = gauges.slot_given_up.get() {
         transaction::abort();
         gate::given_up(why);
+    }
+    if let Some(why) = gauges.undecodable.get() {
+        transaction::abort();
+        let applied = Lsn(board::read(|board| board.applied_lsn).unwrap_or(0));
+        let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = stuck.failed(applied, why) {
+            gate::give_up_place(&why)?;
+        }
     }
     lived
 }

@@ -110,6 +110,8 @@ pub struct Gauges {
     /// A batch ends after the last commit before this, whatever else there is, and `Idle` says that the stream stands there;
     /// 0: nowhere in particular.
     pub stand_at: AtomicU64,
+    /// What the source said when it failed in the middle of the stream, if that doesn't pass by itself.
+    pub undecodable: OnceLock<String>,
     /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for any more.
     pub slot_given_up: OnceLock<String>,
 }
@@ -229,6 +231,11 @@ impl Link {
         Prober { steps }
     }
 
+    /// What ended the network thread, as far as it was told: nothing that is asked for will be answered.
+    pub fn ended(&self) -> Option<Error> {
+        self.failed.as_ref().map(Error::again)
+    }
+
     /// The next event, if there is one.
     pub fn try_event(&mut self) -> Result<Option<Event>, Error> {
         match self.events.try_recv() {
@@ -239,8 +246,8 @@ impl Link {
             Ok(event) => Ok(Some(event)),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
             Err(mpsc::error::TryRecvError::Disconnected) => {
-                let ended = || Error::retry("the network thread ended");
-                Err(self.failed.as_ref().map_or_else(ended, Error::again))
+                let ended = self.failed.get_or_insert_with(|| Error::retry("the network thread ended"));
+                Err(ended.again())
             }
         }
     }

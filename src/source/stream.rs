@@ -14,7 +14,7 @@ use super::clock;
 use super::connect::Connector;
 use super::link::{Event, Gauges, Hunger, Outbox};
 use super::session::ReplicationSession;
-use crate::error::Error;
+use crate::error::{Error, Verdict};
 use crate::mirror::assembler::{Assembler, Fed, StreamError};
 use crate::mirror::quote::{quote_identifier, quote_literal};
 use crate::mirror::stream_table::StreamTable;
@@ -100,6 +100,8 @@ pub struct Stream {
     paused: bool,
     reply: bool,
     ask: bool,
+    /// The source began to stream.
+    streams: bool,
 }
 
 impl Stream {
@@ -136,6 +138,7 @@ impl Stream {
             paused: false,
             reply: false,
             ask: false,
+            streams: false,
         }
     }
 
@@ -143,6 +146,7 @@ impl Stream {
     pub async fn run(&mut self, connector: &Connector) -> Result<(), Error> {
         let mut session = connector.replication().await?;
         session.start_replication(&self.start_command()).await?;
+        self.streams = true;
         if !self.outbox.send(Event::Streaming).await {
             return Ok(());
         }
@@ -224,6 +228,13 @@ impl Stream {
                     self.send_status(&mut session, true).await?;
                 }
             }
+        }
+    }
+
+    /// What the source reports in the middle of its stream, and will report again, has to do with what it decodes.
+    pub(super) fn note_failure(&self, error: &Error) {
+        if self.streams && error.sqlstate.is_some() && error.verdict == Verdict::RetrySlowly {
+            let _ = self.gauges.undecodable.set(error.message.clone());
         }
     }
 

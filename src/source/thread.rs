@@ -67,6 +67,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 streaming = Some(tokio::spawn(async move {
                     let mut stream = stream::Stream::new(request, commanded, outbox, hunger, gauges);
                     if let Err(error) = stream.run(&connector).await {
+                        stream.note_failure(&error);
                         let _ = ended.send(error);
                     }
                 }));

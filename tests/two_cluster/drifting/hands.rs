@@ -129,3 +129,23 @@ fn changes_during_the_first_copy_end_equal() {
         pair.assert_all_equal();
     }
 }
+
+#[test]
+fn a_stream_that_ended_before_the_mirror_asks_what_changed_is_begun_anew() {
+    let pair =
+        mirroring("CREATE TABLE t (id serial PRIMARY KEY, x text); CREATE TABLE u (id int PRIMARY KEY)");
+    let mut lock = pair.mirror.connect("mirror");
+    lock.batch_execute("BEGIN; LOCK TABLE odoo_mirror.u IN SHARE MODE").expect("nobody else has it");
+    pair.on_source(
+        "INSERT INTO u VALUES (1); ALTER TABLE t ADD COLUMN y int; INSERT INTO t (x, y) VALUES ('new', 1)",
+    );
+    pair.wait_status("it waits for u, and then comes to t", |status| {
+        status["message"].as_str().is_some_and(|told| told.contains("applying again"))
+    });
+    pair.on_source("SELECT pg_terminate_backend(pid) FROM pg_stat_replication");
+    // Until its end is noticed here.
+    std::thread::sleep(Duration::from_secs(4));
+    lock.batch_execute("COMMIT").expect("it is held");
+    pair.on_source("INSERT INTO t (x, y) VALUES ('after it', 2)");
+    pair.assert_all_equal();
+}

@@ -4,6 +4,7 @@
 mod limit;
 mod servers;
 mod slot;
+mod stuck;
 
 use crate::harness::{Pair, eventually};
 use serde_json::Value;
