@@ -59,18 +59,6 @@ impl Error {
         Error { message: message.into(), detail: None, hint: None, sqlstate: None, verdict, source: None }
     }
 
-    /// The same, said again, without the library's error that caused it.
-    pub fn again(&self) -> Self {
-        Error {
-            message: self.message.clone(),
-            detail: self.detail.clone(),
-            hint: self.hint.clone(),
-            sqlstate: self.sqlstate.clone(),
-            verdict: self.verdict,
-            source: None,
-        }
-    }
-
     /// A transient failure: network, a restarting source, a deadlock.
     pub fn retry(message: impl Into<String>) -> Self {
         Self::new(Verdict::Retry, message)

@@ -281,9 +281,9 @@ impl<'a> Following<'a> {
             };
             waited = true;
             transaction::abort();
-            if let Some(ended) = self.network.link().ended() {
-                // What the batch asked for will never be answered.
-                return Err(ended);
+            if self.network.link().has_ended() {
+                // What the batch asks for will never be answered.
+                return Err(error);
             }
             self.applier.forget();
             self.counting.forget_tallied();

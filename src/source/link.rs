@@ -170,8 +170,8 @@ pub struct Link {
     wake: UnixStream,
     hunger: Arc<Hunger>,
     pub gauges: Arc<Gauges>,
-    /// What ended the network thread: whoever asks later is told the same.
-    failed: Option<Error>,
+    /// What ended the network thread, once that was told.
+    ended: Option<String>,
 }
 
 /// The network thread's end.
@@ -208,7 +208,7 @@ pub fn pair() -> io::Result<(Link, Remote)> {
         wake: near,
         hunger: Arc::clone(&hunger),
         gauges: Arc::clone(&gauges),
-        failed: None,
+        ended: None,
     };
     Ok((link, Remote { requests: requested, outbox, hunger, gauges }))
 }
@@ -231,23 +231,25 @@ impl Link {
         Prober { steps }
     }
 
-    /// What ended the network thread, as far as it was told: nothing that is asked for will be answered.
-    pub fn ended(&self) -> Option<Error> {
-        self.failed.as_ref().map(Error::again)
+    /// Whether it was told that the network thread ended: nothing that is asked for will be answered.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// The next event, if there is one.
     pub fn try_event(&mut self) -> Result<Option<Event>, Error> {
         match self.events.try_recv() {
             Ok(Event::Failed(error)) => {
-                self.failed = Some(error.again());
+                self.ended = Some(error.message.clone());
                 Err(error)
             }
             Ok(event) => Ok(Some(event)),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
             Err(mpsc::error::TryRecvError::Disconnected) => {
-                let ended = self.failed.get_or_insert_with(|| Error::retry("the network thread ended"));
-                Err(ended.again())
+                // The error itself was for whoever asked first, a table perhaps; for all others this is a mere break.
+                let why = self.ended.get_or_insert_default();
+                let colon = if why.is_empty() { "" } else { ": " };
+                Err(Error::retry(format!("the network thread ended{colon}{why}")))
             }
         }
     }
@@ -305,18 +307,22 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Verdict;
 
     #[test]
-    fn what_ended_the_network_thread_is_told_to_whoever_asks_later_too() {
+    fn who_asks_after_the_network_threads_end_is_told_why_and_to_try_again() {
         let (mut link, remote) = pair().expect("sockets can be made");
-        remote.outbox.send_last(Error::retry("column x is gone").hint("look again"));
+        remote.outbox.send_last(Error::stop("column x is gone").hint("look"));
         drop(remote);
-        for _ in 0..3 {
-            let error = link.try_event().expect_err("it failed");
-            assert_eq!(
-                (error.message.as_str(), error.hint.as_deref()),
-                ("column x is gone", Some("look again"))
-            );
+        assert!(!link.has_ended());
+        let first = link.try_event().expect_err("it failed");
+        assert_eq!((first.message.as_str(), first.verdict), ("column x is gone", Verdict::Stop));
+        for _ in 0..2 {
+            let later = link.try_event().expect_err("it is gone");
+            assert_eq!(later.message, "the network thread ended: column x is gone");
+            // Not a fault of what is asked for now.
+            assert_eq!((later.verdict, later.hint), (Verdict::Retry, None));
+            assert!(link.has_ended());
         }
     }
 }
