@@ -6,6 +6,7 @@ mod memory;
 mod raw;
 mod roles;
 mod standing;
+mod worked_out;
 
 use crate::harness::{Pair, Samples};
 use std::time::Duration;
