@@ -122,7 +122,7 @@ pub fn decide(
     }
     let becomes = match relation {
         None => now.clone(),
-        Some(relation) => match at_relation(kept, now, relation) {
+        Some(relation) => match at_relation(kept, now, wanted, relation) {
             Some(becomes) => becomes,
             None => return Outcome::Refill("the source's catalog is ahead of the stream".to_owned()),
         },
@@ -219,7 +219,12 @@ fn stamps(table: &SourceTable) -> Vec<(i16, &str)> {
 }
 
 /// The table where the stream stands, before a change under `relation`; None: the catalog doesn't tell.
-fn at_relation(kept: &SourceTable, now: &SourceTable, relation: &Relation) -> Option<SourceTable> {
+fn at_relation(
+    kept: &SourceTable,
+    now: &SourceTable,
+    wanted: &MirrorShape,
+    relation: &Relation,
+) -> Option<SourceTable> {
     let streamed = streamed(now);
     let fits = |(carried, column): (&crate::wire::RelationColumn, &Streamed<'_>)| {
         let same_type = column
@@ -228,6 +233,12 @@ fn at_relation(kept: &SourceTable, now: &SourceTable, relation: &Relation) -> Op
         carried.name == column.name && same_type
     };
     if relation.columns.len() > streamed.len() || !relation.columns.iter().zip(&streamed).all(fits) {
+        return None;
+    }
+    // The identity may have been another one in between: then old rows don't tell the key.
+    let identifies = relation.columns.iter().any(|column| column.key);
+    let told = |name: &String| relation.columns.iter().any(|column| column.key && column.name == *name);
+    if identifies && !wanted.key.iter().all(told) {
         return None;
     }
     let Some(next) = streamed.get(relation.columns.len()) else { return Some(now.clone()) };

@@ -3,6 +3,7 @@
 use odoo_mirror::mirror::ddl::{ColumnHere, TableHere};
 use odoo_mirror::mirror::drift::{Change, Outcome, decide, only_moved, renames};
 use odoo_mirror::mirror::source_table::SourceTable;
+use odoo_mirror::wire::ReplicaIdentity;
 
 use super::mirror::{Decided, Mirror, shape};
 use super::ops::Op;
@@ -149,6 +150,20 @@ fn a_value_that_is_stored_alike_and_written_otherwise_is_compared() {
     source.run(&Op::Retype(3, 16));
     let reason = format!("column {} changed its type", super::source::NAMES[3]);
     assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
+}
+
+#[test]
+fn an_identity_that_was_another_one_where_the_stream_stands_is_compared() {
+    let source = Source::new(false);
+    let Mirror { kept, shape: kept_shape, .. } = Mirror::of(&source).expect("it can be mirrored");
+    let mut relation = source.relation();
+    // For a moment, another unique index was the identity.
+    relation.replica_identity = ReplicaIdentity::Index;
+    let key = relation.columns.iter().position(|column| column.key).unwrap();
+    relation.columns[key].key = false;
+    relation.columns[(key + 1) % 4].key = true;
+    let outcome = decide(&kept, &kept_shape, &kept, Ok(&kept_shape), Some(&relation));
+    assert_eq!(outcome, Outcome::Refill("the source's catalog is ahead of the stream".to_owned()));
 }
 
 fn here(names: &[&str]) -> TableHere {
