@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::apply::Applied;
 use super::board::{self, Board, Counts};
 use super::progress::Progress;
-use super::{registry, transaction};
+use super::sql::{self, number, text};
+use super::transaction;
 use crate::error::Error;
 use crate::mirror::batch::{Batch, TableBatch};
 use crate::mirror::conservation::Terms;
@@ -37,7 +38,7 @@ impl Counting {
     /// Takes up the counters where they were left. Shared memory outlives a worker; where it holds more than the
     /// tables, it is the newer.
     pub(super) fn load(progress: &mut Progress) -> Result<Counting, Error> {
-        let noted = transaction::transaction(registry::counts)?;
+        let noted = transaction::transaction(noted)?;
         let newer = |name: &str, noted: &Counts| {
             let live = board::read(|board| {
                 let live = board.tables.iter().find(|live| live.name.as_str() == name);
@@ -117,9 +118,7 @@ impl Counting {
 
     /// Writes the counters down, in the caller's transaction.
     pub(super) fn write_down(&self) -> Result<(), Error> {
-        self.tables.iter().try_for_each(|counted| {
-            registry::note_counts(&counted.table, &counted.counts, counted.last_change)
-        })
+        self.tables.iter().try_for_each(|counted| note(&counted.table, &counted.counts, counted.last_change))
     }
 }
 
@@ -175,4 +174,74 @@ fn terms(counts: &Counts) -> Terms {
         missing: counts.missing,
         quarantined: counts.quarantined,
     }
+}
+
+/// The counters as the registry has them.
+fn noted() -> Result<Vec<(String, Counts)>, Error> {
+    let rows = sql::run(
+        "SELECT name, inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, \
+                quarantined, unbalanced, inserted_bytes, updated_bytes, deleted_bytes \
+         FROM odoo_mirror_internal.tables",
+        &[],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let count = |index| number(row, index) as u64;
+            let counts = Counts {
+                inserts: count(1),
+                updates: count(2),
+                deletes: count(3),
+                truncates: count(4),
+                split: count(5),
+                applied: count(6),
+                folded: count(7),
+                skipped: count(8),
+                filtered: count(9),
+                missing: count(10),
+                quarantined: count(11),
+                unbalanced: count(12),
+                inserted_bytes: count(13),
+                updated_bytes: count(14),
+                deleted_bytes: count(15),
+            };
+            (text(row, 0), counts)
+        })
+        .collect())
+}
+
+fn note(name: &str, counts: &Counts, last_change: i64) -> Result<(), Error> {
+    let numbers = [
+        counts.inserts,
+        counts.updates,
+        counts.deletes,
+        counts.truncates,
+        counts.split,
+        counts.applied,
+        counts.folded,
+        counts.skipped,
+        counts.filtered,
+        counts.missing,
+        counts.quarantined,
+        counts.unbalanced,
+        counts.inserted_bytes,
+        counts.updated_bytes,
+        counts.deleted_bytes,
+    ];
+    let mut texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    texts.push(last_change.to_string());
+    let mut parameters: Vec<Option<&str>> = vec![Some(name)];
+    parameters.extend(texts.iter().map(|text| Some(text.as_str())));
+    sql::run(
+        "UPDATE odoo_mirror_internal.tables SET inserts = $2::bigint, updates = $3::bigint, deletes = $4::bigint, \
+                truncates = $5::bigint, split = $6::bigint, applied = $7::bigint, folded = $8::bigint, \
+                skipped = $9::bigint, filtered = $10::bigint, missing = $11::bigint, \
+                quarantined = $12::bigint, unbalanced = $13::bigint, \
+                inserted_bytes = $14::bigint, updated_bytes = $15::bigint, deleted_bytes = $16::bigint, \
+                last_change = CASE WHEN $17::bigint = 0 THEN last_change \
+                    ELSE timestamptz '2000-01-01 00:00:00+00' + $17::bigint * interval '1 microsecond' END \
+         WHERE name = $1",
+        &parameters,
+    )
+    .map(drop)
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod apply;
+mod applying;
 mod board;
 mod copy;
 mod copy_in;

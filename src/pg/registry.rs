@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::board::Counts;
 use super::sql::{self, Row, lsn, number, text};
 use crate::error::Error;
 use crate::mirror::ranges::KeyRange;
@@ -363,75 +362,6 @@ pub fn set_ready(name: &str) -> Result<(), Error> {
         "UPDATE odoo_mirror_internal.tables SET state = 'ready', reason = NULL, \
                 ready_since = pg_catalog.clock_timestamp() WHERE name = $1",
         &[Some(name)],
-    )
-    .map(drop)
-}
-
-pub fn counts() -> Result<Vec<(String, Counts)>, Error> {
-    let rows = sql::run(
-        "SELECT name, inserts, updates, deletes, truncates, split, applied, folded, skipped, filtered, missing, \
-                quarantined, unbalanced, inserted_bytes, updated_bytes, deleted_bytes \
-         FROM odoo_mirror_internal.tables",
-        &[],
-    )?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let count = |index| number(row, index) as u64;
-            let counts = Counts {
-                inserts: count(1),
-                updates: count(2),
-                deletes: count(3),
-                truncates: count(4),
-                split: count(5),
-                applied: count(6),
-                folded: count(7),
-                skipped: count(8),
-                filtered: count(9),
-                missing: count(10),
-                quarantined: count(11),
-                unbalanced: count(12),
-                inserted_bytes: count(13),
-                updated_bytes: count(14),
-                deleted_bytes: count(15),
-            };
-            (text(row, 0), counts)
-        })
-        .collect())
-}
-
-pub fn note_counts(name: &str, counts: &Counts, last_change: i64) -> Result<(), Error> {
-    let numbers = [
-        counts.inserts,
-        counts.updates,
-        counts.deletes,
-        counts.truncates,
-        counts.split,
-        counts.applied,
-        counts.folded,
-        counts.skipped,
-        counts.filtered,
-        counts.missing,
-        counts.quarantined,
-        counts.unbalanced,
-        counts.inserted_bytes,
-        counts.updated_bytes,
-        counts.deleted_bytes,
-    ];
-    let mut texts: Vec<String> = numbers.iter().map(u64::to_string).collect();
-    texts.push(last_change.to_string());
-    let mut parameters: Vec<Option<&str>> = vec![Some(name)];
-    parameters.extend(texts.iter().map(|text| Some(text.as_str())));
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET inserts = $2::bigint, updates = $3::bigint, deletes = $4::bigint, \
-                truncates = $5::bigint, split = $6::bigint, applied = $7::bigint, folded = $8::bigint, \
-                skipped = $9::bigint, filtered = $10::bigint, missing = $11::bigint, \
-                quarantined = $12::bigint, unbalanced = $13::bigint, \
-                inserted_bytes = $14::bigint, updated_bytes = $15::bigint, deleted_bytes = $16::bigint, \
-                last_change = CASE WHEN $17::bigint = 0 THEN last_change \
-                    ELSE timestamptz '2000-01-01 00:00:00+00' + $17::bigint * interval '1 microsecond' END \
-         WHERE name = $1",
-        &parameters,
     )
     .map(drop)
 }

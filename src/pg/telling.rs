@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::apply::Care;
-use super::follow::{Following, hold_extension};
+use super::applying::hold_extension;
+use super::follow::Following;
 use super::{board, origin, progress, transaction};
 use crate::error::Error;
 use crate::wire::Lsn;

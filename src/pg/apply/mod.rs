@@ -5,6 +5,7 @@ mod aside;
 mod column;
 mod direct;
 mod looking;
+mod rows;
 mod spi;
 mod statement;
 mod steps;

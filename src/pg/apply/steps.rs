@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use pgrx::prelude::*;
 
 use super::aside::Aside;
+use super::rows::array;
 use super::spi::Spi;
-use super::target::{Statement, Target, array};
+use super::target::{Statement, Target};
 use super::{Applied, Care};
 use crate::error::Error;
 use crate::mirror::batch::{Action, Arena, Change, Span, Step, Truncated};
