@@ -124,8 +124,9 @@ pub(super) struct Following<'a> {
     pub(super) reconciling: Reconciling,
     /// New invoices are told.
     tells: bool,
-    /// A table whose snapshot had to wait is tried again then: the others don't stand still for it all the time.
-    pub(super) copy_again_at: Instant,
+    /// What had to wait for somebody's lock or transaction on the source is tried again then: the other tables don't stand still
+    /// for it all the time.
+    pub(super) source_again_at: Instant,
 }
 
 impl<'a> Following<'a> {
@@ -163,7 +164,7 @@ impl<'a> Following<'a> {
             near: 0,
             reconciling: Reconciling::default(),
             tells: false,
-            copy_again_at: now,
+            source_again_at: now,
         }
     }
 

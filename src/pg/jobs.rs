@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::follow::Following;
 use super::indexes::{self, Others};
 use super::registry::{self, Table};
-use super::{mirror, objects, reconcile, sql, table_making, transaction};
+use super::{mirror, objects, reconcile, sql, table_making, tending, transaction};
 use crate::error::Error;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
@@ -87,7 +87,13 @@ fn verify_what_is_due() -> Result<(), Error> {
 fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
     let inspection = match job.verify {
         true => None,
-        false => Some(mirror::inspect(following.network, following.settings, &following.tables, true)?),
+        false => {
+            let known = following.tables.clone();
+            match tending::inspect(following, &known)? {
+                None => return Ok(()),
+                inspection => inspection,
+            }
+        }
     };
     if inspection.is_some() {
         // What is on its way belongs to the tables as they were.

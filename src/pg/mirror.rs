@@ -124,7 +124,7 @@ pub fn inspect(
         Event::Inspected(inspection) => Ok(*inspection),
         other => Err(other),
     };
-    let inspection = network.answer(Request::Inspect(request), pick, || still_wanted(settings))?;
+    let inspection = network.answer(Request::Inspect(request), pick, || still_wanted(settings))??;
     transaction::transaction(|| note_findings(&inspection.checks))?;
     match inspection.failure {
         Some(failure) => Err(failure),

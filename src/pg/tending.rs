@@ -10,12 +10,13 @@ use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::{copy, mirror, objects, reconcile, transaction};
 use crate::error::Error;
+use crate::source::inspect::Inspection;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
 use crate::source::watch::Watched;
 
-/// How long a table whose snapshot had to wait leaves the stream alone.
-const COPY_WAITS: Duration = Duration::from_secs(5);
+/// How long what had to wait on the source leaves the stream alone.
+const SOURCE_WAITS: Duration = Duration::from_secs(5);
 
 /// New tables of the publication, and those that left it.
 pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
@@ -36,8 +37,8 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     if !new && !gone {
         return Ok(());
     }
-    let inspection =
-        mirror::inspect(following.network, following.settings, &known_and_sound(following), true)?;
+    let known = known_and_sound(following);
+    let Some(inspection) = inspect(following, &known)? else { return Ok(()) };
     // What is on its way belongs to the tables as they were.
     following.pause()?;
     following.tables = transaction::transaction(registry::tables)?;
@@ -50,6 +51,26 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     Ok(())
 }
 
+/// Looks at the source while the stream runs. None: a table there is locked, by an ALTER TABLE perhaps; later, then.
+pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<Option<Inspection>, Error> {
+    if Instant::now() < following.source_again_at {
+        return Ok(None);
+    }
+    match mirror::inspect(following.network, following.settings, known, true) {
+        Err(error) if error.sqlstate.as_deref() == Some("55P03") => {
+            board::set_state(State::Streaming, &error.message);
+            board::set_error(&error);
+            following.source_again_at = Instant::now() + SOURCE_WAITS;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+        Ok(inspection) => {
+            board::set_state(State::Streaming, "");
+            Ok(Some(inspection))
+        }
+    }
+}
+
 fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
     following.tables.iter().filter(|table| table.state != "failed").cloned().collect()
 }
@@ -59,7 +80,7 @@ fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
 pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     let copying =
         following.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
-    let copying = copying.filter(|_| Instant::now() >= following.copy_again_at);
+    let copying = copying.filter(|_| Instant::now() >= following.source_again_at);
     let caught_up: Vec<String> = following
         .tables
         .iter()
@@ -88,7 +109,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         match copy::range(following.network, copy::Guard::Passed, Some(name))? {
             copy::Copied::Waits(why) => {
                 board::set_state(State::Streaming, &why);
-                following.copy_again_at = Instant::now() + COPY_WAITS;
+                following.source_again_at = Instant::now() + SOURCE_WAITS;
             }
             copy::Copied::None | copy::Copied::More => {
                 if !copy::rewritten(following.network, following.settings, Some(name))? {

@@ -51,8 +51,21 @@ pub struct Found {
     pub ranges: Vec<KeyRange>,
 }
 
+/// How long anything here waits for a table that somebody alters on the source.
+const LOCKED_OUT: &str = "SET lock_timeout = '2s'";
+
 pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
+    look(connector, request).await.map_err(|error| match error.sqlstate.as_deref() {
+        Some("55P03") => Error::retry("somebody holds a lock on a published table of the source")
+            .hint("It is looked at again. On the source: SELECT pid, query FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock');")
+            .sqlstate("55P03"),
+        _ => error,
+    })
+}
+
+async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
     let client = connector.sql().await?;
+    client.batch_execute(LOCKED_OUT).await?;
     let identity = identity::identify(&client).await?;
     let tables = catalog::published_tables(&client, &request.publication, &request.excluded).await?;
     let mut checks =

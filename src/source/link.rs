@@ -55,7 +55,7 @@ pub enum Request {
 /// What the network thread tells.
 #[derive(Debug)]
 pub enum Event {
-    Inspected(Box<Inspection>),
+    Inspected(Box<Result<Inspection, Error>>),
     SlotCreated {
         start: Lsn,
     },

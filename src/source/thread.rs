@@ -127,7 +127,7 @@ async fn answer(
     gauges: &Gauges,
 ) -> Result<(), Error> {
     let event = match request {
-        Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await?)),
+        Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await)),
         Request::CreateSlot { slot, anew, give_up_at } => Event::SlotCreated {
             start: slot_making::create(connector, &slot, anew, give_up_at, outbox).await?,
         },

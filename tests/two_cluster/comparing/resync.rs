@@ -1,4 +1,4 @@
-use super::{LIMIT, Over, job};
+use super::{LIMIT, Over, ended, job};
 use crate::harness::{Pair, eventually};
 use crate::traffic::{SCHEMA, Traffic};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -96,5 +96,38 @@ fn resync_brings_a_failed_table_back_and_says_what_of_a_table_without_a_key() {
     let resynced = job(&pair, "resync()");
     assert_eq!((resynced.state.as_str(), resynced.error.as_str()), ("done", ""), "{resynced:?}");
     pair.wait_ready(LIMIT);
+    pair.assert_all_equal();
+}
+
+#[test]
+fn a_resync_waits_for_a_table_that_is_being_altered_on_the_source_and_the_stream_goes_on_meanwhile() {
+    let pair = Pair::mirroring(
+        "CREATE TABLE kept (id int PRIMARY KEY, x text); INSERT INTO kept VALUES (1, 'one');
+         CREATE TABLE altered (id int PRIMARY KEY, x text); INSERT INTO altered VALUES (1, 'one')",
+    );
+    let lives = || {
+        pair.mirror_value("SELECT sum(value) FROM odoo_mirror.metrics() WHERE name = 'etl_reconnects_total'")
+    };
+    let began = lives();
+    let mut altering = pair.source.connect("odoo");
+    altering.batch_execute("BEGIN; ALTER TABLE altered ADD y int").expect("it is up");
+    pair.on_mirror("UPDATE odoo_mirror.kept SET x = 'wrong'");
+    let id = pair.mirror_value("SELECT odoo_mirror.resync('kept')");
+    eventually("status() says what the job waits for", LIMIT, || {
+        pair.status().contains("holds a lock on a published table").then_some(())
+    });
+    for n in 2..40 {
+        pair.on_source(&format!("INSERT INTO kept VALUES ({n}, 'while it is altered')"));
+        let shown = format!("SELECT count(*) FROM odoo_mirror.kept WHERE id = {n}");
+        eventually("the row shows", LIMIT, || (pair.mirror_value(&shown) == "1").then_some(()));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let state = format!("SELECT state FROM odoo_mirror.jobs() WHERE id = {id}");
+    assert_eq!(pair.mirror_value(&state), "waiting");
+    altering.batch_execute("COMMIT; INSERT INTO altered VALUES (2, 'two', 2)").expect("it is up");
+    let resynced = ended(&pair, &id);
+    assert_eq!((resynced.state.as_str(), resynced.count("kept", "written")), ("done", 1), "{resynced:?}");
+    assert_eq!(lives(), began, "the mirror went on in one life");
+    pair.caught_up();
     pair.assert_all_equal();
 }
