@@ -183,6 +183,7 @@ fn each_sqlstate_has_its_verdict() {
         ("42704", "publication \"p\" does not exist", RetrySlowly),
         ("55000", "logical decoding requires wal_level >= logical", RetrySlowly),
         ("XX000", "anything", RetrySlowly),
+        ("XX000", "tuple concurrently updated", Retry),
         ("", "", RetrySlowly),
         ("é", "", RetrySlowly),
         ("42704", "replication slot \"odoo_mirror\" does not exist", Gate),

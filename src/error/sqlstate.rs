@@ -31,6 +31,8 @@ pub fn verdict(sqlstate: &str, message: &str) -> Verdict {
         // max_replication_slots, and other limits that only a changed setting lifts.
         "53400" => RetrySlowly,
         "57P04" => RetrySlowly,
+        // Somebody wrote the row between our look and our write.
+        "XX000" if message.starts_with("tuple concurrently ") => Retry,
         "08P01" => Stop,
         _ => match sqlstate.get(..2) {
             Some("08" | "40" | "53" | "57" | "58") => Retry,

@@ -88,6 +88,11 @@ impl ColumnReader {
     pub(super) unsafe fn read(&mut self, column: Column<'_>, scratch: &mut Vec<u8>) -> Option<pg_sys::Datum> {
         match column {
             Column::Null | Column::Unchanged => None,
+            // Some servers refuse to receive the empty query that they send.
+            Column::Binary([0, 0, 0, 0]) if self.type_oid == pg_sys::TSQUERYOID => {
+                // SAFETY: as the caller says.
+                unsafe { self.read(Column::Text(b""), scratch) }
+            }
             Column::Binary(bytes) => {
                 // SAFETY: as the caller says.
                 Some(unsafe { self.short_binary(bytes).unwrap_or_else(|| self.receive(bytes, scratch)) })

@@ -3,6 +3,7 @@
 
 use pgrx::prelude::*;
 
+use super::finder::{Finder, Found};
 use super::steps::Work;
 use super::target::Target;
 use crate::error::Error;
@@ -72,6 +73,8 @@ pub(super) struct Direct {
     relation: pg_sys::Relation,
     /// The primary key's index; none for a table without a key.
     key_index: pg_sys::Oid,
+    /// Made with the first row that is looked for.
+    finder: Option<Finder>,
     /// For one row's values.
     row_context: pg_sys::MemoryContext,
     /// A row as it comes, and as it stands here.
@@ -96,7 +99,7 @@ impl Direct {
             let new = pg_sys::ExecInitExtraTupleSlot(estate, descriptor, &raw const pg_sys::TTSOpsVirtual);
             let old = pg_sys::table_slot_create(relation, &raw mut (*estate).es_tupleTable);
             pg_sys::MemoryContextSwitchTo(before);
-            Some(Direct { estate, result, relation, key_index, row_context, new, old })
+            Some(Direct { estate, result, relation, key_index, finder: None, row_context, new, old })
         }
     }
 
@@ -114,6 +117,9 @@ impl Direct {
     pub(super) fn end(self) {
         // SAFETY: undoes `open`, in the same transaction.
         unsafe {
+            if let Some(finder) = self.finder {
+                finder.end();
+            }
             pg_sys::ExecResetTupleTable((*self.estate).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
             pg_sys::FreeExecutorState(self.estate);
@@ -175,10 +181,23 @@ impl Direct {
         })
     }
 
-    /// The row with the key of `new`, locked, to `old`.
+    /// The row with the key of `new`, to `old`. Nobody but the mirror has a reason to write here, so it isn't locked: who does so in this
+    /// very moment makes the batch fail, which is then tried again.
     unsafe fn find(&mut self) -> bool {
-        // SAFETY: the index is the relation's, and the slots have its columns.
+        // SAFETY: the index is the relation's, and the slots have its columns. What a finder needs lives as long as the executor state.
         unsafe {
+            let before = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
+            if self.finder.is_none() {
+                self.finder = Finder::open(self.result, self.key_index);
+            }
+            let found = self.finder.as_mut().map(|finder| finder.find(self.new, self.old));
+            pg_sys::MemoryContextSwitchTo(before);
+            match found {
+                Some(Found::Row) => return true,
+                Some(Found::Nothing) => return false,
+                Some(Found::InFlux) | None => {}
+            }
+            // As the server's own apply worker does: waits, looks again, and locks.
             pg_sys::RelationFindReplTupleByIndex(
                 self.relation,
                 self.key_index,

@@ -4,6 +4,7 @@
 mod aside;
 mod column;
 mod direct;
+mod finder;
 mod looking;
 mod rows;
 mod spi;

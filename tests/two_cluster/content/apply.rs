@@ -97,6 +97,59 @@ fn each_change_counts_once_while_the_mirror_dies_again_and_again() {
 }
 
 #[test]
+fn rows_that_somebody_rewrites_here_in_the_same_moment_end_as_on_the_source() {
+    let pair = mirroring(
+        "CREATE TABLE busy (id int PRIMARY KEY, x text, n int); CREATE INDEX ON busy (n);
+         INSERT INTO busy SELECT n, 'old', 0 FROM generate_series(1, 20) n",
+    );
+    let done = AtomicBool::new(false);
+    let rewritten = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let raise = super::Raise(&done);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut session = pair.mirror.connect("mirror");
+                let mut rng = Rng::seeded(7);
+                while !done.load(SeqCst) {
+                    let id = rng.number(1..21);
+                    let rewrite = format!("UPDATE odoo_mirror.busy SET x = x WHERE id = {id}");
+                    // Two that lock each other out, or wait too long, are told so.
+                    if session.batch_execute(&rewrite).is_ok() {
+                        rewritten.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+        }
+        let mut session = pair.source.connect("odoo");
+        let mut rng = Rng::seeded(8);
+        // Until both wrote a row in one moment, which costs the mirror a second try.
+        let met = || pair.status().contains("tuple concurrently");
+        for round in (0..6000).take_while(|round| *round < 300 || round % 100 != 0 || !met()) {
+            let id = rng.number(1..21);
+            let change = match round % 10 {
+                0 => format!(
+                    "DELETE FROM busy WHERE id = {id}; INSERT INTO busy VALUES ({id}, 'again', {round})"
+                ),
+                1 => format!("UPDATE busy SET n = {round}"),
+                _ => format!("UPDATE busy SET x = 'x{round}', n = n + {} WHERE id = {id}", round % 3),
+            };
+            session.batch_execute(&change).expect("the source takes it");
+            thread::sleep(Duration::from_millis(2));
+        }
+        pair.caught_up();
+        drop(raise);
+    });
+    assert!(rewritten.load(SeqCst) > 100, "too few to be in the way");
+    pair.assert_all_equal();
+    let refused = "SELECT count(*) FROM odoo_mirror.failures()";
+    assert_eq!(pair.mirror_value(refused), "0");
+    assert_eq!(
+        pair.mirror_value("SELECT state FROM odoo_mirror.tables() WHERE table_name = 'busy'"),
+        "ready"
+    );
+}
+
+#[test]
 fn a_users_trigger_on_a_mirror_table_does_not_fire() {
     let pair = mirroring("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x')");
     pair.on_mirror(

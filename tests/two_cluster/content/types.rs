@@ -19,6 +19,9 @@ fn tables_of(pair: &Pair, groups: &[Group]) {
                 known
             })
             .collect();
+        if known.is_empty() {
+            continue;
+        }
         let columns: Vec<String> =
             known.iter().enumerate().map(|(n, (sql_type, _))| format!("c{n} {sql_type}")).collect();
         let mut sql =
@@ -39,7 +42,8 @@ fn tables_of(pair: &Pair, groups: &[Group]) {
 
 /// The same rows once more, through the stream: inserted, changed beside the values, moved to other keys, gone.
 fn stream(pair: &Pair, groups: &[Group]) {
-    for (name, types) in groups {
+    let made = pair.published_tables();
+    for (name, types) in groups.iter().filter(|(name, _)| made.iter().any(|made| made == name)) {
         let columns: Vec<String> = (0..columns_of(pair, name)).map(|n| format!("c{n}")).collect();
         let columns = columns.join(", ");
         assert!(!types.is_empty());
@@ -89,9 +93,15 @@ fn values_of_built_in_types_arrive_as_they_were_in_binary() {
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
     pair.assert_all_equal();
+    eprintln!(
+        "DBG {:?} {}",
+        pair.mirror.rows("mirror", "SELECT * FROM odoo_mirror.failures()"),
+        pair.mirror.rows("mirror", "SELECT table_name, state, reason, hint FROM odoo_mirror.tables()").len()
+    );
     assert!(asked_for_binary(&pair));
     stream(&pair, BUILT_IN);
     pair.assert_all_equal();
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.failures()"), "0");
     assert_types_kept(&pair);
 }
 
