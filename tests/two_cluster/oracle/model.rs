@@ -57,7 +57,10 @@ impl History {
         for (table, layout) in layouts {
             let shape = &mut Arc::make_mut(&mut next.shapes)[table];
             let rewritten = altered && shape.layout.file != layout.file;
-            if rewritten || shape.layout.columns != layout.columns {
+            if rewritten
+                || shape.layout.columns != layout.columns
+                || shape.layout.last_attnum != layout.last_attnum
+            {
                 untold.push(table);
             }
             shape.rewrites += u32::from(rewritten);
@@ -76,6 +79,7 @@ impl History {
             self.0.iter().rev().find(of_that_file).map(|commit| commit.shapes[table].rewrites)
         };
         shape.layout.columns == described.columns
+            && shape.layout.last_attnum == described.last_attnum
             && (shape.layout.file == described.file || rewrites() == Some(shape.rewrites))
     }
 
@@ -196,6 +200,10 @@ mod tests {
         assert!(!noticed(3, &emptied) && noticed(3, &wider));
         assert!(!noticed(4, &wider) && noticed(4, &rewritten));
         assert!(!noticed(5, &wider) && noticed(5, &rewritten) && noticed(5, &emptied_again));
+        // A column that came and went.
+        let gone = Layout { last_attnum: "3".into(), ..emptied_again.clone() };
+        assert_eq!(Layout { last_attnum: "2".into(), ..gone.clone() }, emptied_again);
+        assert!(!noticed(5, &gone));
         // Ahead of the stream.
         assert!(!noticed(3, &rewritten) && !noticed(2, &wider));
         // What a crash took back.

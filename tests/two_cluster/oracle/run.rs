@@ -237,4 +237,10 @@ fn nothing_was_healed(scene: &Scene) {
             scene.wrong(format!("{what}: {}", row.join(", ")));
         }
     }
+    if !scene.found().is_empty() {
+        let whole = "SELECT j::text FROM odoo_mirror.jobs() j ORDER BY 1 UNION ALL SELECT d::text FROM odoo_mirror.ddl_history() d".replace(" ORDER BY 1", "");
+        for row in scene.pair.mirror.rows("mirror", &whole) {
+            scene.tell(format_args!("  {row:?}"));
+        }
+    }
 }

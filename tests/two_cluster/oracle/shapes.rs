@@ -14,6 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     pub columns: Vec<Column>,
+    /// The last attnum that was given: a column that came and went in one transaction leaves nothing else behind, and is compared for.
+    pub last_attnum: String,
     /// `relfilenode`: TRUNCATE changes it, of which the stream tells, and ALTER may, of which it does not.
     pub file: String,
 }
@@ -54,7 +56,7 @@ pub fn own(session: &mut Client) -> Result<Layouts, Error> {
 
 fn on_source(session: &mut Client, which: &str) -> Result<Layouts, Error> {
     let query = format!(
-        "SELECT c.relname, c.relfilenode, a.attnum, a.attname, a.atttypid || ' ' || a.atttypmod
+        "SELECT c.relname, c.relfilenode, c.relnatts, a.attnum, a.attname, a.atttypid || ' ' || a.atttypmod
          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped AND {which}
          ORDER BY c.relname, a.attnum"
@@ -64,7 +66,7 @@ fn on_source(session: &mut Client, which: &str) -> Result<Layouts, Error> {
 
 /// What the mirror stands on, as it says itself; under the snapshot of the rows that it shows.
 pub fn on_mirror(session: &mut Client) -> Result<Layouts, Error> {
-    let query = "SELECT t.name, t.definition -> 'files' -> 0 ->> 1, c ->> 'attnum', c ->> 'name',
+    let query = "SELECT t.name, t.definition -> 'files' -> 0 ->> 1, t.definition ->> 'last_attnum', c ->> 'attnum', c ->> 'name',
                 (c -> 'data_type' ->> 'oid') || ' ' || (c -> 'data_type' ->> 'modifier')
          FROM odoo_mirror_internal.tables t, jsonb_array_elements(t.definition -> 'columns') WITH ORDINALITY e (c, place)
          ORDER BY t.name, place";
@@ -74,10 +76,12 @@ pub fn on_mirror(session: &mut Client) -> Result<Layouts, Error> {
 fn layouts(rows: Vec<Vec<String>>) -> Result<Layouts, Error> {
     let mut found = Layouts::new();
     for row in rows {
-        let [name, file, attnum, column, data_type] = <[String; 5]>::try_from(row).expect("five columns");
+        let [name, file, last_attnum, attnum, column, data_type] =
+            <[String; 6]>::try_from(row).expect("six columns");
         if let Some(table) = TABLES.iter().position(|table| table.name == name) {
             let layout = found.entry(table).or_default();
             layout.file = file;
+            layout.last_attnum = last_attnum;
             layout.columns.push(Column { attnum, name: column, data_type });
         }
     }
@@ -137,5 +141,6 @@ pub fn made_up(file: &str, names: &[&str]) -> Layout {
         name: (*name).to_owned(),
         data_type: "23 -1".to_owned(),
     };
-    Layout { columns: names.iter().enumerate().map(column).collect(), file: file.to_owned() }
+    let columns = names.iter().enumerate().map(column).collect();
+    Layout { columns, last_attnum: names.len().to_string(), file: file.to_owned() }
 }
