@@ -57,6 +57,15 @@ pub fn move_with_commit(position: Lsn, commit_time: i64) {
     }
 }
 
+/// The commit that was to move the origin failed: nothing that ends later may do so in its place.
+pub fn stay() {
+    // SAFETY: plain session state.
+    unsafe {
+        pg_sys::replorigin_session_origin_lsn = 0;
+        pg_sys::replorigin_session_origin_timestamp = 0;
+    }
+}
+
 /// Drops the origin: with the mirror's position, for a new beginning or for good. In a transaction.
 pub fn drop() {
     release();

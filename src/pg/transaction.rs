@@ -45,6 +45,7 @@ pub fn commit() {
 
 /// Gives the transaction up, if one is open, and everything that it held.
 pub fn abort() {
+    super::origin::stay();
     // SAFETY: AbortCurrentTransaction is made for any state; the error state was copied out before.
     unsafe {
         pg_sys::AbortCurrentTransaction();

@@ -6,44 +6,39 @@ use pgrx::prelude::*;
 use super::finder::{Finder, Found};
 use super::steps::Work;
 use super::target::Target;
-use crate::error::Error;
-use crate::mirror::batch::{Action, Change, Span};
+use super::together::FEWEST;
+use crate::mirror::batch::{Action, Change};
 use crate::mirror::stream_table::Standing;
 use crate::pg::memory::Inserting;
 use crate::wire::Tuple;
 
-/// From so many on, one statement that deletes by an array of keys is cheaper than looking up each.
-const MANY_DELETES: usize = 32;
-
 impl Work<'_> {
     /// Writes the changes row by row, if the table is one for that.
-    pub(super) fn written(&mut self, changes: &[Change]) -> Result<bool, Error> {
-        let Some(mut direct) = Direct::open(self.target, self.relation) else { return Ok(false) };
+    pub(super) fn written(&mut self, changes: &[Change]) -> bool {
+        let Some(mut direct) = Direct::open(self.target, self.relation) else { return false };
         let of = |action: Action| changes.iter().filter(move |change| change.action == action);
         let loose = self.target.table.standing == Standing::Loose && self.target.table.has_key();
-        let deletes: Vec<Span> = of(Action::Delete).map(|change| change.key).collect();
-        if deletes.len() >= MANY_DELETES && self.target.deletes_by_array().is_some() {
-            self.delete(&deletes)?;
-        } else if !deletes.is_empty() {
-            direct.command(|direct| {
-                for key in deletes {
-                    let found = direct.delete(self.target, self.arena.tuple(key));
-                    self.account(u64::from(found), 1);
-                }
-            });
-        }
-        let inserting = self.tells().then(Inserting::begin);
         direct.command(|direct| {
-            for change in of(Action::Insert) {
-                let row = self.arena.tuple(change.row);
-                if loose {
-                    direct.put(self.target, row, false);
-                } else {
-                    direct.insert(self.target, row);
-                }
-                self.applied.applied += 1;
+            for change in of(Action::Delete) {
+                let found = direct.delete(self.target, self.arena.tuple(change.key));
+                self.account(u64::from(found), 1);
             }
         });
+        let inserting = self.tells().then(Inserting::begin);
+        let inserts = of(Action::Insert).count();
+        direct.command(|direct| {
+            let rows = of(Action::Insert).map(|change| self.arena.tuple(change.row));
+            if loose {
+                rows.for_each(|row| {
+                    direct.put(self.target, row, false);
+                });
+            } else if inserts >= FEWEST && direct.inserts_together() {
+                direct.insert_together(self.target, rows);
+            } else {
+                rows.for_each(|row| direct.insert(self.target, row));
+            }
+        });
+        self.applied.applied += inserts as u64;
         drop(inserting);
         direct.command(|direct| {
             for change in changes {
@@ -62,21 +57,21 @@ impl Work<'_> {
             }
         });
         direct.end();
-        Ok(true)
+        true
     }
 }
 
 /// A table open for writing. Ended by [`end`](Self::end); after an error the abort frees it.
 pub(super) struct Direct {
-    estate: *mut pg_sys::EState,
-    result: *mut pg_sys::ResultRelInfo,
-    relation: pg_sys::Relation,
+    pub(super) estate: *mut pg_sys::EState,
+    pub(super) result: *mut pg_sys::ResultRelInfo,
+    pub(super) relation: pg_sys::Relation,
     /// The primary key's index; none for a table without a key.
     key_index: pg_sys::Oid,
     /// Made with the first row that is looked for.
     finder: Option<Finder>,
     /// For one row's values.
-    row_context: pg_sys::MemoryContext,
+    pub(super) row_context: pg_sys::MemoryContext,
     /// A row as it comes, and as it stands here.
     new: *mut pg_sys::TupleTableSlot,
     old: *mut pg_sys::TupleTableSlot,

@@ -11,6 +11,7 @@ mod spi;
 mod statement;
 mod steps;
 mod target;
+mod together;
 
 use std::collections::HashMap;
 use std::ffi::CString;

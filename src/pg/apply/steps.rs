@@ -42,7 +42,7 @@ impl Work<'_> {
     }
 
     pub(super) fn folded(&mut self, changes: &[Change]) -> Result<(), Error> {
-        if self.care == Care::None && !self.aside.sure && self.written(changes)? {
+        if self.care == Care::None && !self.aside.sure && self.written(changes) {
             return Ok(());
         }
         let mut deletes = Vec::new();

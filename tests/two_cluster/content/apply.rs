@@ -1,7 +1,7 @@
 //! Changes applied: folded or not, each once, and never a source transaction in part.
 
-use super::{builder, mirroring, writers};
-use crate::harness::Rng;
+use super::{LIMIT, builder, mirroring, writers};
+use crate::harness::{Rng, eventually};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -147,6 +147,28 @@ fn rows_that_somebody_rewrites_here_in_the_same_moment_end_as_on_the_source() {
         pair.mirror_value("SELECT state FROM odoo_mirror.tables() WHERE table_name = 'busy'"),
         "ready"
     );
+}
+
+#[test]
+fn what_failed_at_its_commit_is_not_taken_for_applied() {
+    let pair = mirroring("CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1)");
+    pair.on_mirror(
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '40001'; END $$;
+         CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON odoo_mirror.late DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION public.refuse();
+         ALTER TABLE odoo_mirror.late ENABLE ALWAYS TRIGGER refuse",
+    );
+    pair.on_source("INSERT INTO late VALUES (2)");
+    eventually("the commit fails", LIMIT, || pair.status().contains("not now").then_some(()));
+    // What the mirror writes down from now on must not move the place that it goes on from.
+    pair.on_mirror("SELECT odoo_mirror.stop()");
+    eventually("it stops", LIMIT, || pair.status().contains("\"state\": \"stopped\"").then_some(()));
+    pair.on_mirror("DROP TRIGGER refuse ON odoo_mirror.late");
+    pair.on_mirror("SELECT odoo_mirror.start()");
+    eventually("it streams", LIMIT, || pair.status().contains("\"state\": \"streaming\"").then_some(()));
+    pair.caught_up();
+    pair.assert_all_equal();
 }
 
 #[test]

@@ -196,6 +196,7 @@ fn columns_are_equal(pair: &Pair) {
     assert_eq!(pair.mirror.rows("mirror", &of("odoo_mirror")), pair.source.rows("odoo", &of("public")));
 }
 
+const MISSING: &str = "rows were missing that the source changed";
 const VERIFIED: &str = "a verify() found what nobody had done";
 const REFUSED: &str = "the gate refused to go on, and nobody had touched the slot";
 
@@ -206,8 +207,8 @@ const ASKED_WITHIN: f64 = 60.0;
 fn nothing_was_healed(scene: &Scene) {
     let mut asked = vec![
         (
-            "rows were missing that the source changed",
-            "SELECT labels ->> 'table' || ': ' || value FROM odoo_mirror.metrics() WHERE labels ->> 'term' = 'missing' AND value > 0",
+            MISSING,
+            "SELECT labels ->> 'table', value::text FROM odoo_mirror.metrics() WHERE labels ->> 'term' = 'missing' AND value > 0",
         ),
         (REFUSED, "SELECT what, extract(epoch FROM at) FROM odoo_mirror_internal.refusals"),
     ];
@@ -230,17 +231,19 @@ fn nothing_was_healed(scene: &Scene) {
             {
                 continue;
             }
+            // So may the next change, which then misses what wasn't told; where rows are known by all their values, after such an ALTER too.
+            let is_keyless = TABLES.iter().any(|table| table.name == row[0] && table.key.is_empty());
+            if what == MISSING
+                && (scene.left().contains(row[0].as_str())
+                    || is_keyless && scene.altered().met(&row[0], 0.0, f64::INFINITY))
+            {
+                continue;
+            }
             let of_a_loss = |(began, ended): &(f64, f64)| (*began..ended + ASKED_WITHIN).contains(&at(1));
             if what == REFUSED && scene.losses().iter().any(of_a_loss) {
                 continue;
             }
             scene.wrong(format!("{what}: {}", row.join(", ")));
-        }
-    }
-    if !scene.found().is_empty() {
-        let whole = "SELECT j::text FROM odoo_mirror.jobs() j ORDER BY 1 UNION ALL SELECT d::text FROM odoo_mirror.ddl_history() d".replace(" ORDER BY 1", "");
-        for row in scene.pair.mirror.rows("mirror", &whole) {
-            scene.tell(format_args!("  {row:?}"));
         }
     }
 }
