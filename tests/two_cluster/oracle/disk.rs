@@ -50,10 +50,11 @@ fn is_met(scene: &Scene, rng: &mut Rng, surely: bool) {
     thread::sleep(Duration::from_millis(rng.number(100..2000) as u64));
 }
 
-/// The table lies there from now on.
+/// The table lies there from now on, and no vacuum makes room behind our back.
 fn moves(scene: &Scene, table: &str) {
     let sql = format!(
-        "SET lock_timeout = '2s'; ALTER TABLE odoo_mirror.{table} SET TABLESPACE {}",
+        "SET lock_timeout = '2s'; ALTER TABLE odoo_mirror.{table} SET (autovacuum_enabled = off);
+         ALTER TABLE odoo_mirror.{table} SET TABLESPACE {}",
         SmallDisk::NAME
     );
     let moved = || scene.pair.mirror.try_sql("mirror", &sql).ok();

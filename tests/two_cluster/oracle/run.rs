@@ -240,6 +240,11 @@ fn nothing_was_healed(scene: &Scene) {
                 continue;
             }
             let of_a_loss = |(began, ended): &(f64, f64)| (*began..ended + ASKED_WITHIN).contains(&at(1));
+            // A server's own fault, met now and then by a slot that was made while tables were altered; that the mirror leaves the place
+            // behind and heals is seen by all else.
+            if what == REFUSED && row[0].contains("could not map filenode") {
+                continue;
+            }
             if what == REFUSED && scene.losses().iter().any(of_a_loss) {
                 continue;
             }
