@@ -63,8 +63,8 @@ pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<
             following.source_again_at = Instant::now() + SOURCE_WAITS;
             Ok(None)
         }
-        Err(error) => Err(error),
-        Ok(inspection) => {
+        inspected => {
+            let inspection = inspected?;
             board::set_state(State::Streaming, "");
             Ok(Some(inspection))
         }

@@ -58,6 +58,9 @@ impl Direct {
     }
 
     fn write_together(&mut self, slots: &mut [*mut pg_sys::TupleTableSlot]) {
+        if slots.is_empty() {
+            return;
+        }
         // SAFETY: each slot holds a row; the table first gives each its place, which the indexes then note.
         unsafe {
             let command = pg_sys::GetCurrentCommandId(true);
