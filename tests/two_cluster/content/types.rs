@@ -93,11 +93,6 @@ fn values_of_built_in_types_arrive_as_they_were_in_binary() {
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
     pair.assert_all_equal();
-    eprintln!(
-        "DBG {:?} {}",
-        pair.mirror.rows("mirror", "SELECT * FROM odoo_mirror.failures()"),
-        pair.mirror.rows("mirror", "SELECT table_name, state, reason, hint FROM odoo_mirror.tables()").len()
-    );
     assert!(asked_for_binary(&pair));
     stream(&pair, BUILT_IN);
     pair.assert_all_equal();
