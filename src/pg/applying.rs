@@ -40,9 +40,14 @@ impl Following<'_> {
             self.counting.forget_tallied();
             memory::forget();
             self.open = false;
+            self.changed = false;
             self.set_aside = false;
             if let Ok(held) = transaction::transaction(quarantine::held) {
                 self.applier.hold(held);
+            }
+            // It comes again, as a whole: what is to be said of it is said then.
+            if !whole && self.network.rewind() {
+                return Ok(());
             }
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
@@ -74,7 +79,7 @@ impl Following<'_> {
             self.applier.apply(batch, care)
         })
         .map_err(|error| self.applier.about(error))?;
-        let changed = transaction::attempt(|| self.settle(batch, &results))?;
+        self.changed |= transaction::attempt(|| self.settle(batch, &results))?;
         self.counting.tally(batch, &results);
         if let Some(unfit) = &batch.unfit {
             drifting::meet(self, unfit)?;
@@ -97,7 +102,7 @@ impl Following<'_> {
         let took = self.opened.take().map_or(Duration::ZERO, |opened| opened.elapsed());
         self.counting.committed(&mut self.progress, took);
         self.publish();
-        if changed {
+        if std::mem::take(&mut self.changed) {
             self.tables = transaction::transaction(registry::tables)?;
             self.tell = true;
         }

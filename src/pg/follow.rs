@@ -9,7 +9,7 @@ use super::board::{self, State};
 use super::counting::Counting;
 use super::drifting::{self, Drifting};
 use super::mirror::still_wanted;
-use super::network::{Network, PATIENCE};
+use super::network::{Network, PATIENCE, Reading};
 use super::progress::{Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
@@ -101,6 +101,8 @@ pub(super) struct Following<'a> {
     pub(super) quarantine: quarantine::Tending,
     /// A source transaction is applied in part, in the open local one.
     pub(super) open: bool,
+    /// What it showed of its tables changed some state.
+    pub(super) changed: bool,
     /// Since when.
     pub(super) opened: Option<Instant>,
     /// Shown here up to this position.
@@ -149,6 +151,7 @@ impl<'a> Following<'a> {
             set_aside: false,
             quarantine: quarantine::Tending::default(),
             open: false,
+            changed: false,
             opened: None,
             applied: start,
             noted: start,
@@ -176,16 +179,12 @@ impl<'a> Following<'a> {
                 Some(_) if self.unflushed.is_empty() => PATIENCE,
                 Some(_) => FLUSH_LOOK,
             };
-            let event = self.network.next(self.reconciling.patience(wait))?;
+            let reading = Reading { open: self.open, eager: self.may_apply_in_parts() };
+            let event = self.network.next_of_stream(self.reconciling.patience(wait), reading)?;
             match event {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
                 Some(Event::Idle { position }) => self.idle(position),
-                Some(Event::Streaming) => {
-                    board::set_state(State::Streaming, "");
-                    gate::contested(false);
-                    session::report_activity("following the source");
-                    self.publish();
-                }
+                Some(Event::Streaming) => self.streams(),
                 Some(Event::Probed(probed)) => self.reconciling.probed(*probed),
                 Some(Event::Watched(watched)) => {
                     if let Some(snapshot) = &watched.snapshot {
@@ -216,6 +215,20 @@ impl<'a> Following<'a> {
             reconcile::advance(self)?;
             self.look_after()?;
         }
+    }
+
+    fn streams(&mut self) {
+        board::set_state(State::Streaming, "");
+        gate::contested(false);
+        session::report_activity("following the source");
+        self.publish();
+    }
+
+    /// Whether a transaction may be applied as it comes, with all tables as they should be.
+    fn may_apply_in_parts(&self) -> bool {
+        self.care == Care::None
+            && !self.reconciling.is_comparing()
+            && self.tables.iter().all(|table| table.state == "ready")
     }
 
     /// What is done between source transactions.
@@ -289,6 +302,7 @@ impl<'a> Following<'a> {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
                 Some(Event::Idle { position }) => self.idle(position),
                 Some(Event::Probed(probed)) => self.reconciling.probed(*probed),
+                Some(Event::Streaming) => self.streams(),
                 Some(_) => {}
                 None => self.publish(),
             }

@@ -1,25 +1,46 @@
 //! Starts the network thread and waits for what it tells, as a background worker must.
 
 use std::collections::VecDeque;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use super::board;
 use super::wait::{self, WaitSet};
 use crate::error::Error;
 use crate::source::connect::Connector;
+use crate::source::lease::{Lease, Read};
 use crate::source::link::{self, Event, Link, Request};
 use crate::source::thread;
 
 /// A running network thread, seen from the main thread. Dropped, it ends the thread.
 pub struct Network {
-    // Before the link, whose socket it waits on.
+    // Both before the link, whose socket they wait on.
     wake: WaitSet,
+    stream: Option<LeasedStream>,
     link: Link,
     /// Events that came while an answer was waited for, to be had next.
     kept: VecDeque<Event>,
     /// Calls and reloads that were seen.
     calls: (u64, u64),
     called: bool,
+}
+
+/// The stream, as far as the main thread reads it itself.
+struct LeasedStream {
+    // Before the lease, whose socket it waits on.
+    wake: WaitSet,
+    lease: Lease,
+    /// It is the main thread's to read.
+    lent: bool,
+}
+
+/// How the main thread would read the stream itself.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    /// A part of a transaction is applied and not committed.
+    pub open: bool,
+    /// Such parts are welcome.
+    pub eager: bool,
 }
 
 impl Network {
@@ -33,7 +54,8 @@ impl Network {
         };
         spawn_quietly("odoo_mirror net", run).map_err(failed)?;
         Ok(Network {
-            wake: WaitSet::new(link.wake_fd()),
+            wake: WaitSet::new(&[link.wake_fd()]),
+            stream: None,
             link,
             kept: VecDeque::new(),
             calls: calls(),
@@ -75,16 +97,17 @@ impl Network {
         std::mem::take(&mut self.called)
     }
 
-    fn was_called(&mut self) -> bool {
-        let now = calls();
-        let new = now != self.calls;
-        self.calls = now;
-        self.called |= new;
-        new
-    }
-
     /// The next event, waiting at most `timeout` for it, or until a function of ours is called.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
+        self.next_reading(timeout, None)
+    }
+
+    /// As [`next`](Self::next); while the stream is lent, what it brings is read here.
+    pub fn next_of_stream(&mut self, timeout: Duration, reading: Reading) -> Result<Option<Event>, Error> {
+        self.next_reading(timeout, Some(reading))
+    }
+
+    fn next_reading(&mut self, timeout: Duration, reading: Option<Reading>) -> Result<Option<Event>, Error> {
         if let Some(event) = self.kept.pop_front() {
             return Ok(Some(event));
         }
@@ -92,16 +115,45 @@ impl Network {
         loop {
             if let Some(event) = self.link.try_event()? {
                 wait::serve_interrupts();
-                return Ok(Some(event));
+                match event {
+                    Event::Lease(lease) => {
+                        let wake = WaitSet::new(&[self.link.wake_fd(), lease.socket()]);
+                        self.stream = Some(LeasedStream { wake, lease, lent: false });
+                    }
+                    Event::Lent => self.stream.iter_mut().for_each(|stream| stream.lent = true),
+                    event => return Ok(Some(event)),
+                }
+                continue;
+            }
+            let mut wake = &self.wake;
+            let stream = self.stream.as_mut().filter(|stream| stream.lent);
+            if let (Some(reading), Some(stream)) = (reading, stream) {
+                let read = stream.lease.read(reading.open, reading.eager);
+                wait::serve_interrupts();
+                match read {
+                    Read::Batch(batch) => return Ok(Some(Event::Batch(batch))),
+                    Read::Idle { position } => return Ok(Some(Event::Idle { position })),
+                    Read::Nothing => wake = &stream.wake,
+                    Read::Over => stream.lent = false,
+                }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || wait::told_to_end() || self.was_called() {
+            let calls = calls();
+            let called = calls != self.calls;
+            self.calls = calls;
+            self.called |= called;
+            if left.is_zero() || wait::told_to_end() || called {
                 return Ok(None);
             }
-            if self.wake.wait(left) {
+            if wake.wait(left) == Some(self.link.wake_fd().as_raw_fd()) {
                 self.link.drain_wakes();
             }
         }
+    }
+
+    /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it can't.
+    pub fn rewind(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.lease.rewind())
     }
 }
 

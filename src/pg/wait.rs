@@ -1,6 +1,6 @@
 //! Waiting as a background worker must: on the latch, with interrupts served, never in a lock or a runtime.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,33 +26,36 @@ fn millis(timeout: Duration) -> std::ffi::c_long {
     timeout.as_millis().clamp(1, 3_600_000) as std::ffi::c_long
 }
 
-/// What [`wait`] waits for, and a socket beside it. Kept from one wait to the next: to make such a set costs more than to
+/// What [`wait`] waits for, and sockets beside it. Kept from one wait to the next: to make such a set costs more than to
 /// wait on it.
 pub struct WaitSet {
     set: *mut pg_sys::WaitEventSet,
 }
 
 impl WaitSet {
-    /// `fd` must stay open as long as the set lives.
-    pub fn new(fd: BorrowedFd<'_>) -> WaitSet {
+    /// The descriptors must stay open as long as the set lives.
+    pub fn new(sockets: &[BorrowedFd<'_>]) -> WaitSet {
         let no_socket = pg_sys::PGINVALID_SOCKET;
+        let room = 2 + sockets.len() as i32;
         // SAFETY: the set lives until dropped, with nobody else owning it; the latch is this process's own.
         unsafe {
             #[cfg(any(feature = "pg15", feature = "pg16"))]
-            let set = pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, 3);
+            let set = pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, room);
             #[cfg(any(feature = "pg17", feature = "pg18"))]
-            let set = pg_sys::CreateWaitEventSet(std::ptr::null_mut(), 3);
+            let set = pg_sys::CreateWaitEventSet(std::ptr::null_mut(), room);
             let none = std::ptr::null_mut();
             let add = |event, socket, latch| pg_sys::AddWaitEventToSet(set, event, socket, latch, none);
             add(pg_sys::WL_LATCH_SET, no_socket, pg_sys::MyLatch);
             add(pg_sys::WL_EXIT_ON_PM_DEATH, no_socket, std::ptr::null_mut());
-            add(pg_sys::WL_SOCKET_READABLE, fd.as_raw_fd(), std::ptr::null_mut());
+            for socket in sockets {
+                add(pg_sys::WL_SOCKET_READABLE, socket.as_raw_fd(), std::ptr::null_mut());
+            }
             WaitSet { set }
         }
     }
 
-    /// As [`wait()`]. True: the socket is readable.
-    pub fn wait(&self, timeout: Duration) -> bool {
+    /// As [`wait()`]. The socket that is readable, if one is.
+    pub fn wait(&self, timeout: Duration) -> Option<RawFd> {
         // SAFETY: a set of ours, and room for as many events as are asked for.
         let readable = unsafe {
             let mut woken: pg_sys::WaitEvent = std::mem::zeroed();
@@ -61,7 +64,7 @@ impl WaitSet {
             if count > 0 && woken.events & pg_sys::WL_LATCH_SET != 0 {
                 pg_sys::ResetLatch(pg_sys::MyLatch);
             }
-            count > 0 && woken.events & pg_sys::WL_SOCKET_READABLE != 0
+            (count > 0 && woken.events & pg_sys::WL_SOCKET_READABLE != 0).then_some(woken.fd)
         };
         serve_interrupts();
         readable

@@ -41,7 +41,7 @@ impl Channel {
     pub(super) fn new(stream: Stream) -> Self {
         Channel {
             stream,
-            inbox: Inbox { buffer: Vec::new(), start: 0, end: 0 },
+            inbox: Inbox::default(),
             outbox: BytesMut::new(),
             parameters: HashMap::new(),
             backend_pid: 0,
@@ -64,7 +64,12 @@ impl Channel {
     }
 
     pub(super) fn body(&self, frame: &Frame) -> &[u8] {
-        &self.inbox.buffer[frame.body.clone()]
+        self.inbox.body(frame)
+    }
+
+    /// The socket, and what was read of it and not yet framed.
+    pub(super) fn into_parts(self) -> (Stream, Inbox) {
+        (self.stream, self.inbox)
     }
 
     /// Waits for the next message. Cancel-safe.
@@ -94,7 +99,7 @@ impl Channel {
         match read.map_err(failure::io_failure)? {
             0 => Err(failure::closed()),
             count => {
-                self.inbox.end += count;
+                self.inbox.took(count);
                 Ok(())
             }
         }
@@ -134,14 +139,19 @@ pub(super) fn unexpected(tag: u8) -> Error {
 const HEADER: usize = 5;
 
 /// `buffer[start..end]` was read and not yet framed.
-struct Inbox {
+#[derive(Default)]
+pub(super) struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Inbox {
-    fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
+    pub(super) fn body(&self, frame: &Frame) -> &[u8] {
+        &self.buffer[frame.body.clone()]
+    }
+
+    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
         let unread = &self.buffer[self.start..self.end];
         let [tag, a, b, c, d, ..] = *unread else { return Ok(None) };
         let length = match usize::try_from(i32::from_be_bytes([a, b, c, d])) {
@@ -164,8 +174,13 @@ impl Inbox {
         Ok(Some(frame))
     }
 
+    /// So many bytes were read into the room.
+    pub(super) fn took(&mut self, count: usize) {
+        self.end += count;
+    }
+
     /// Room to read into. The buffer doubles as bytes arrive, never because a length was announced.
-    fn room(&mut self) -> &mut [u8] {
+    pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.buffer.len() > LARGEST_KEPT {

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::catalog::Seen;
 use super::chunk::ChunkRequest;
 use super::inspect::Inspection;
+use super::lease::Lease;
 use super::probe::{ProbeStep, Probed};
 use super::stream::{StreamCommand, StreamRequest};
 use super::watch::{WatchRequest, Watched};
@@ -84,7 +85,11 @@ pub enum Event {
     /// Of the tables asked for, by OID.
     Filenodes(Vec<(u32, u32)>),
     Seen(Box<Result<Seen, Error>>),
+    /// The stream begins; the main thread may read it when it is lent.
+    Lease(Lease),
     Streaming,
+    /// From here on the main thread reads the stream, until its lease says otherwise.
+    Lent,
     Batch(Box<Batch>),
     /// The stream stands between two transactions and hands over nothing until `Resume`.
     Paused,
@@ -155,6 +160,10 @@ impl Hunger {
             self.gathered.store(gathered, Ordering::SeqCst);
         }
         gathered && self.hungry.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn is_hungry(&self) -> bool {
+        self.hungry.load(Ordering::Relaxed)
     }
 
     /// Returns when the main thread becomes hungry while a batch is there, or before.

@@ -9,6 +9,8 @@ use postgres_protocol::message::frontend;
 use fallible_iterator::FallibleIterator;
 
 use super::channel::{Channel, unexpected};
+use super::failure;
+use super::streaming::Streaming;
 use crate::error::Error;
 
 /// A walsender's session in the source's database. Dropping it closes the connection.
@@ -45,6 +47,11 @@ impl ReplicationSession {
                 Err(refused)
             }
         }
+    }
+
+    pub(super) fn into_streaming(self) -> Result<Streaming, Error> {
+        let (stream, inbox) = self.channel.into_parts();
+        Streaming::new(stream, inbox).map_err(failure::io_failure)
     }
 
     /// The next CopyData payload that is already here, without touching the socket; `None` when

@@ -65,8 +65,8 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                 let gauges = remote.gauges.clone();
                 let ended = ended.clone();
                 streaming = Some(tokio::spawn(async move {
-                    let mut stream = stream::Stream::new(request, commanded, outbox, hunger, gauges);
-                    if let Err(error) = stream.run(&connector).await {
+                    let mut stream = stream::Stream::new(commanded, outbox, hunger, gauges);
+                    if let Err(error) = stream.run(&connector, request).await {
                         stream.note_failure(&error);
                         let _ = ended.send(error);
                     }

@@ -65,6 +65,8 @@ pub struct Assembler {
     tells: bool,
     /// Such a transaction is the batch's last.
     cut: bool,
+    /// A table failed, or a part of it must come again: fed once more, the same messages would not say so.
+    odd: bool,
 }
 
 impl Assembler {
@@ -85,6 +87,7 @@ impl Assembler {
             message_bytes: 0,
             tells: false,
             cut: false,
+            odd: false,
         }
     }
 
@@ -116,6 +119,11 @@ impl Assembler {
     /// Whether the batch ends here, whatever else there is.
     pub fn is_cut(&self) -> bool {
         self.cut
+    }
+
+    /// Whether what gathered says more than which rows are what: [`rewind`](Self::rewind) would lose that.
+    pub fn is_odd(&self) -> bool {
+        self.odd
     }
 
     /// When the oldest transaction in the batch was committed.
@@ -186,6 +194,7 @@ impl Assembler {
             route.open = None;
         }
         self.events = 0;
+        self.odd = false;
         let before_it = std::mem::take(&mut self.cut) && self.has_only_begun();
         let mut batch = std::mem::take(&mut self.batch);
         batch.tables = self.open.drain(..).map(OpenTable::into_batch).collect();
@@ -196,6 +205,15 @@ impl Assembler {
             self.batch.oldest_commit = Some(transaction.commit_time);
         }
         batch
+    }
+
+    /// Forgets what gathered and the transaction at hand, parts that were handed over included: it is fed again from its beginning.
+    pub fn rewind(&mut self) {
+        debug_assert!(!self.odd);
+        self.transaction = None;
+        self.tells = false;
+        self.take();
+        self.batch = Batch::default();
     }
 
     /// Counts the bytes that the message to be fed next came in.
@@ -304,6 +322,7 @@ impl Assembler {
             self.open.len() - 1
         });
         self.open[part].step(Step::Misfit(reason));
+        self.odd = true;
         if let Some(route) = self.routes.get_mut(&oid) {
             route.target = Target::Nowhere;
         }
@@ -324,6 +343,7 @@ impl Assembler {
     fn copy_again(&mut self, part: usize, range: usize) {
         let open = &mut self.open[part];
         open.step(Step::CopyAgain { range });
+        self.odd = true;
         let table = Arc::new(open.batch.table.awaiting(range));
         open.batch.table = Arc::clone(&table);
         if let Some(route) = self.routes.get_mut(&table.source_oid)

@@ -1,0 +1,263 @@
+//! Lets the main thread read the stream itself while the source has little to say. A small transaction then crosses no thread, and
+//! is applied while the rest of it comes.
+//!
+//! The network thread lends the stream between two transactions, with all handed over (`Event::Lent`), and goes on telling the
+//! source where it stands. It has it back when there is much to read, when something other than plain rows comes, when it is
+//! commanded, and when the main thread leaves something lying.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::link::Hunger;
+use super::reading::Reader;
+use crate::error::Error;
+use crate::mirror::batch::Batch;
+use crate::wire::Lsn;
+
+/// So many small batches in a row let the main thread read.
+const CALM_AFTER: u32 = 8;
+
+/// A batch is small up to so many events.
+const CALM_EVENTS: u64 = 64;
+
+/// More than this at once, or in one transaction, is for the network thread.
+const CALM_BYTES: usize = 64 * 1024;
+
+/// Who reads, and what is kept for that.
+#[derive(Default)]
+pub(super) struct Lending {
+    /// How many batches in a row were small.
+    calm: u32,
+    /// The main thread reads.
+    lent: bool,
+    /// What was read since all was committed.
+    kept: Kept,
+    /// A reading of the main thread failed: the network thread's to tell.
+    failed: Option<Error>,
+}
+
+impl Lending {
+    pub(super) fn is_lent(&self) -> bool {
+        self.lent
+    }
+
+    pub(super) fn note_size(&mut self, events: u64) {
+        self.calm = if events <= CALM_EVENTS { self.calm.saturating_add(1) } else { 0 };
+    }
+
+    pub(super) fn keep(&mut self, body: &[u8]) {
+        if self.lent {
+            self.kept.keep(body);
+        }
+    }
+
+    /// From here on the network thread reads.
+    pub(super) fn end(&mut self) {
+        self.lent = false;
+        self.calm = 0;
+        self.kept.clear();
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failed = Some(error);
+        self.end();
+    }
+
+    /// What the main thread met.
+    pub(super) fn failure(&mut self) -> Result<(), Error> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Messages that may have to be fed again.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    /// They were: what they make is handed over as a whole.
+    again: bool,
+}
+
+impl Kept {
+    fn keep(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.again = false;
+    }
+
+    fn bodies(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+}
+
+/// What the main thread read.
+#[derive(Debug)]
+pub enum Read {
+    Batch(Box<Batch>),
+    /// The source has committed nothing more up to here.
+    Idle {
+        position: Lsn,
+    },
+    /// Nothing, until the socket has more.
+    Nothing,
+    /// From here on the network thread reads.
+    Over,
+}
+
+impl Reader {
+    /// Lends the stream if the source has had little to say for a while and all that was read is handed over.
+    pub(super) fn lend(&mut self, hunger: &Hunger) -> bool {
+        let all_told = self.intake.is_empty() && self.intake.at_boundary() && self.intake.reads();
+        if self.lending.calm < CALM_AFTER || !all_told || !hunger.is_hungry() {
+            return false;
+        }
+        self.lending.kept.clear();
+        self.lending.lent = true;
+        true
+    }
+
+    /// What the main thread leaves lying is read by the network thread: the other has something else to do.
+    pub(super) fn take_back_what_lies(&mut self) -> Result<(), Error> {
+        if self.lending.lent && self.read()? > 0 {
+            self.lending.end();
+        }
+        Ok(())
+    }
+
+    /// Reads for the main thread.
+    fn read_lent(&mut self, open: bool, eager: bool) -> Result<Read, Error> {
+        if !open && !self.lending.kept.again {
+            self.lending.kept.clear();
+        }
+        let mut read = 0;
+        loop {
+            self.take_buffered()?;
+            let whole = self.intake.at_boundary() && !self.intake.is_empty();
+            if whole && !self.intake.reads() {
+                break;
+            }
+            let much = read > CALM_BYTES || self.lending.kept.bytes.len() > CALM_BYTES;
+            if much || !self.intake.reads() || self.intake.is_odd() {
+                self.lending.end();
+                return Ok(Read::Over);
+            }
+            match self.read()? {
+                0 => break,
+                count => read += count,
+            }
+        }
+        self.answer()?;
+        let at_boundary = self.intake.at_boundary();
+        if self.intake.is_empty() {
+            let idle = if at_boundary { self.intake.take_idle(true) } else { None };
+            return Ok(idle.map_or(Read::Nothing, |position| {
+                self.intake.told_idle(position);
+                Read::Idle { position }
+            }));
+        }
+        if at_boundary {
+            if self.lending.kept.again {
+                self.lending.kept.clear();
+            }
+        } else if !eager || self.lending.kept.again {
+            return Ok(Read::Nothing);
+        }
+        Ok(Read::Batch(self.take()))
+    }
+
+    /// Feeds once more what was read since all was committed.
+    fn rewind(&mut self) -> Result<bool, Error> {
+        if !self.lending.lent || self.lending.kept.ends.is_empty() {
+            return Ok(false);
+        }
+        self.intake.rewind();
+        for body in self.lending.kept.bodies() {
+            self.intake.feed(body)?;
+        }
+        self.lending.kept.again = true;
+        Ok(true)
+    }
+}
+
+/// The stream, read by one thread at a time, until it is closed.
+pub(super) struct Shared {
+    reader: Mutex<Option<Reader>>,
+    given_back: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(reader: Reader) -> Shared {
+        Shared { reader: Mutex::new(Some(reader)), given_back: Notify::new() }
+    }
+
+    /// Something done to the stream by one thread.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Error>) -> Result<T, Error> {
+        self.lock().as_mut().map_or_else(|| Err(Error::retry("the stream was closed")), work)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Reader>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when the main thread reads no more, or before.
+    pub(super) async fn given_back(&self) {
+        self.given_back.notified().await;
+    }
+
+    /// Ends the connection, whoever holds the lease: the source is rid of its walsender at once.
+    pub(super) fn close(&self) {
+        self.lock().take();
+    }
+}
+
+/// The main thread's way to the stream.
+pub struct Lease {
+    shared: Arc<Shared>,
+    socket: OwnedFd,
+}
+
+impl Lease {
+    pub(super) fn new(shared: Arc<Shared>, socket: OwnedFd) -> Lease {
+        Lease { shared, socket }
+    }
+
+    /// Readable when there is something to read.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads what is there, without waiting; what fails is told by the network thread. `open`: a part of a transaction was taken
+    /// and is not committed; `eager`: such parts are welcome.
+    pub fn read(&self, open: bool, eager: bool) -> Read {
+        self.lent(|reader| reader.read_lent(open, eager)).unwrap_or(Read::Over)
+    }
+
+    /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it can't.
+    pub fn rewind(&self) -> bool {
+        self.lent(Reader::rewind).unwrap_or(false)
+    }
+
+    fn lent<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Error>) -> Option<T> {
+        let mut reader = self.shared.lock();
+        let reader = reader.as_mut().filter(|reader| reader.lending.lent)?;
+        let done = work(reader).map_err(|error| reader.lending.fail(error)).ok();
+        if !reader.lending.lent {
+            self.shared.given_back.notify_one();
+        }
+        done
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Lease").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
