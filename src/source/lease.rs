@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::link::Hunger;
 use super::reading::Reader;
 use crate::error::Error;
 use crate::mirror::batch::Batch;
@@ -114,9 +113,9 @@ pub enum Read {
 
 impl Reader {
     /// Lends the stream if the source has had little to say for a while and all that was read is handed over.
-    pub(super) fn lend(&mut self, hunger: &Hunger) -> bool {
+    pub(super) fn lend(&mut self) -> bool {
         let all_told = self.intake.is_empty() && self.intake.at_boundary() && self.intake.reads();
-        if self.lending.calm < CALM_AFTER || !all_told || !hunger.is_hungry() {
+        if self.lending.calm < CALM_AFTER || !all_told {
             return false;
         }
         self.lending.kept.clear();
@@ -140,14 +139,15 @@ impl Reader {
         let mut read = 0;
         loop {
             self.take_buffered()?;
-            let whole = self.intake.at_boundary() && !self.intake.is_empty();
-            if whole && !self.intake.reads() {
-                break;
-            }
             let much = read > CALM_BYTES || self.lending.kept.bytes.len() > CALM_BYTES;
-            if much || !self.intake.reads() || self.intake.is_odd() {
+            let whole = self.intake.at_boundary() && !self.intake.is_empty();
+            let reads = self.intake.reads();
+            if much || self.intake.is_odd() || !reads && !whole {
                 self.lending.end();
                 return Ok(Read::Over);
+            }
+            if !reads {
+                break;
             }
             match self.read()? {
                 0 => break,

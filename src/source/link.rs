@@ -162,10 +162,6 @@ impl Hunger {
         gathered && self.hungry.swap(false, Ordering::SeqCst)
     }
 
-    pub(super) fn is_hungry(&self) -> bool {
-        self.hungry.load(Ordering::Relaxed)
-    }
-
     /// Returns when the main thread becomes hungry while a batch is there, or before.
     pub(super) async fn wanted(&self) {
         self.both.notified().await;

@@ -1,5 +1,4 @@
-//! Our own replication session: commands, then a stream of CopyData in both directions, which
-//! tokio-postgres does not have.
+//! Our own replication session, which tokio-postgres does not have: commands, then a [stream](super::streaming).
 //!
 //! It moves bytes and says nothing about what they mean: that is the wire module's.
 
@@ -49,49 +48,10 @@ impl ReplicationSession {
         }
     }
 
-    pub(super) fn into_streaming(self) -> Result<Streaming, Error> {
+    /// The stream, once [start_replication](Self::start_replication) opened it.
+    pub fn into_streaming(self) -> Result<Streaming, Error> {
         let (stream, inbox) = self.channel.into_parts();
         Streaming::new(stream, inbox).map_err(failure::io_failure)
-    }
-
-    /// The next CopyData payload that is already here, without touching the socket; `None` when
-    /// [fill](Self::fill) must read more. The slice lives until the next call.
-    ///
-    /// # Errors
-    /// Whatever ends the stream: an error of the source by its SQLSTATE, the end of the stream (`Retry`), a message
-    /// that has no place in it (`Stop`).
-    pub fn buffered(&mut self) -> Result<Option<&[u8]>, Error> {
-        match self.channel.buffered()? {
-            None => Ok(None),
-            Some(frame) => match frame.tag {
-                b'd' => Ok(Some(self.channel.body(&frame))),
-                // CopyDone and CommandComplete: the source is shutting down and has sent everything.
-                b'c' | b'C' => Err(Error::retry("the source ended the replication stream")),
-                tag => Err(unexpected(tag)),
-            },
-        }
-    }
-
-    /// Reads more from the socket. Cancel-safe.
-    ///
-    /// # Errors
-    /// `Retry` when the connection is gone.
-    pub async fn fill(&mut self) -> Result<(), Error> {
-        self.channel.fill().await
-    }
-
-    /// Sends one CopyData message. When the call is cancelled (in `select!`), the message stays queued, whole:
-    /// the next `send` or [flush](Self::flush) goes on where this one stopped. Don't send it again.
-    pub async fn send(&mut self, copy_data: &[u8]) -> Result<(), Error> {
-        frontend::CopyData::new(copy_data)
-            .map_err(|error| Error::stop("a reply to the source is too long").caused_by(error))?
-            .write(self.channel.outbox());
-        self.channel.flush().await
-    }
-
-    /// Writes what a cancelled [send](Self::send) left. Cancel-safe.
-    pub async fn flush(&mut self) -> Result<(), Error> {
-        self.channel.flush().await
     }
 
     /// A parameter that the server reported: `server_version`, `TimeZone`, …

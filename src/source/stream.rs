@@ -127,7 +127,7 @@ impl Stream {
                 }
                 Next::Wait(wait) => wait,
             };
-            if shared.with(|reader| Ok(reader.lend(&hunger)))? {
+            if shared.with(|reader| Ok(reader.lend()))? {
                 return Ok(true);
             }
             if let Some(at) = wait.idle_at.filter(|_| !idle_timer_set) {

@@ -33,7 +33,7 @@ macro_rules! on_socket {
     };
 }
 
-pub(super) struct Streaming {
+pub struct Streaming {
     socket: Socket,
     inbox: Inbox,
     outbox: BytesMut,
@@ -54,7 +54,7 @@ impl Streaming {
     }
 
     /// Lets this thread's runtime wait for the socket, until dropped.
-    pub(super) fn watch(&self) -> io::Result<Watch> {
+    pub fn watch(&self) -> io::Result<Watch> {
         Ok(match &self.socket {
             Socket::Tcp(stream) => Watch::Tcp(stream.try_clone()?.try_into()?),
             Socket::Unix(stream) => Watch::Unix(stream.try_clone()?.try_into()?),
@@ -63,7 +63,7 @@ impl Streaming {
     }
 
     /// A descriptor of the same socket, for another thread to wait on.
-    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
         match &self.socket {
             Socket::Tcp(stream) => stream.as_fd(),
             Socket::Unix(stream) => stream.as_fd(),
@@ -77,7 +77,7 @@ impl Streaming {
     /// # Errors
     /// Whatever ends the stream: an error of the source by its SQLSTATE, the end of the stream (`Retry`), a message
     /// that has no place in it (`Stop`).
-    pub(super) fn buffered(&mut self) -> Result<Option<&[u8]>, Error> {
+    pub fn buffered(&mut self) -> Result<Option<&[u8]>, Error> {
         while let Some(frame) = self.inbox.next_frame()? {
             match frame.tag {
                 b'd' => return Ok(Some(self.inbox.body(&frame))),
@@ -96,7 +96,7 @@ impl Streaming {
     ///
     /// # Errors
     /// `Retry` when the connection is gone.
-    pub(super) fn fill(&mut self) -> Result<usize, Error> {
+    pub fn fill(&mut self) -> Result<usize, Error> {
         let room = self.inbox.room();
         loop {
             match on_socket!(&mut self.socket, socket => socket.read(room)) {
@@ -112,18 +112,24 @@ impl Streaming {
         }
     }
 
-    /// Sends one CopyData message. What the socket doesn't take now goes with the next one.
-    pub(super) fn send(&mut self, copy_data: &[u8]) -> Result<(), Error> {
+    /// Sends one CopyData message. What the socket doesn't take now goes with the next one, or with a [flush](Self::flush).
+    pub fn send(&mut self, copy_data: &[u8]) -> Result<(), Error> {
         frontend::CopyData::new(copy_data)
             .map_err(|error| Error::stop("a reply to the source is too long").caused_by(error))?
             .write(&mut self.outbox);
-        match self.flush() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            flushed => flushed.map_err(failure::io_failure),
+        self.flush().map(drop)
+    }
+
+    /// Sends what the socket takes now. Whether that was all.
+    pub fn flush(&mut self) -> Result<bool, Error> {
+        match self.write() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(failure::io_failure(error)),
+            Ok(()) => Ok(true),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn write(&mut self) -> io::Result<()> {
         while self.outbox.has_remaining() {
             match on_socket!(&mut self.socket, socket => socket.write(&self.outbox)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -148,14 +154,14 @@ impl Drop for Streaming {
 }
 
 /// The same socket, known to a runtime.
-pub(super) enum Watch {
+pub enum Watch {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
 }
 
 impl Watch {
     /// Returns when there may be something to read.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    pub async fn readable(&self) -> io::Result<()> {
         match self {
             Watch::Tcp(stream) => stream.readable().await,
             Watch::Unix(stream) => stream.readable().await,
@@ -163,7 +169,7 @@ impl Watch {
     }
 
     /// To be called when there was nothing to read, so that [`readable`](Self::readable) waits for more.
-    pub(super) fn has_nothing(&self) {
+    pub fn has_nothing(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = match self {
             Watch::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),

@@ -23,6 +23,15 @@ pub struct Drive<'a> {
     until_cut: u8,
     next: (usize, usize),
     fed: Counts,
+    /// What was taken since the last boundary can't be rewound.
+    pub odd: bool,
+}
+
+/// A boundary to come back to.
+pub struct Boundary {
+    mirror: Mirror,
+    passed: usize,
+    next: (usize, usize),
 }
 
 /// Where a batch ended.
@@ -52,6 +61,7 @@ impl<'a> Drive<'a> {
             until_cut: 0,
             next: (0, 0),
             fed: Counts::default(),
+            odd: false,
         }
     }
 
@@ -76,10 +86,25 @@ impl<'a> Drive<'a> {
             return Stop::End;
         }
         let boundary = self.assembler.at_boundary();
+        self.odd |= self.assembler.is_odd();
         let batch = self.assembler.take();
         self.check(&batch, boundary);
         let asked = self.mirror.apply(&batch);
         if boundary { Stop::Boundary(asked) } else { Stop::Within(asked) }
+    }
+
+    /// What is applied here is committed.
+    pub fn boundary(&mut self) -> Boundary {
+        self.odd = false;
+        Boundary { mirror: self.mirror.clone(), passed: self.passed, next: self.next }
+    }
+
+    /// What was applied since is undone, and comes again.
+    pub fn rewind(&mut self, boundary: Boundary) {
+        self.assembler.rewind();
+        assert!(self.assembler.is_empty() && self.assembler.at_boundary());
+        Boundary { mirror: self.mirror, passed: self.passed, next: self.next } = boundary;
+        self.fed = Counts::default();
     }
 
     fn message(&mut self) -> Option<&'a Sent> {

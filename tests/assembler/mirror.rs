@@ -10,6 +10,7 @@ use super::sent::{Cell, Row, row};
 use super::source::{Rows, put, remove};
 use super::tables::{KINDS, Key, Kind, in_range};
 
+#[derive(Clone)]
 pub struct Mirror {
     pub rows: Vec<Rows>,
     /// Tables with a range that must be copied again: what is missing there is missing for a reason.

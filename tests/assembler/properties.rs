@@ -99,6 +99,47 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
+    fn a_transaction_that_was_undone_in_the_middle_and_fed_again_is_as_if_nothing_had_happened(
+        setup in setup(),
+        transactions in transactions(),
+        order in order(),
+        cuts in cuts(),
+        undone in prop::collection::vec(any::<bool>(), 1..8),
+    ) {
+        let history = history(&setup, &transactions, &order);
+        let mut drive = Drive::new(&history, ready(), Mirror::new(history.before.clone()), &cuts);
+        let mut undone = undone.into_iter().cycle();
+        // Else a transaction might never end.
+        let mut left = 40;
+        let mut boundary = drive.boundary();
+        loop {
+            match drive.go() {
+                Stop::End => break,
+                Stop::Within(_) => {
+                    if left > 0 && !drive.odd && undone.next() == Some(true) {
+                        left -= 1;
+                        drive.rewind(boundary);
+                        boundary = drive.boundary();
+                    }
+                }
+                Stop::Boundary(asked) => {
+                    prop_assert!(asked.copy_again.is_empty() && asked.misfits.is_empty());
+                    for (table, expected) in after(&history, drive.passed).iter().enumerate() {
+                        let (name, passed) = (KINDS[table].name, drive.passed);
+                        prop_assert_eq!(&drive.mirror.rows[table], expected, "{} after {}", name, passed);
+                    }
+                    boundary = drive.boundary();
+                }
+            }
+        }
+        prop_assert_eq!(drive.passed, history.transactions.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
     fn whatever_the_fuzzer_may_write_holds(bytes in prop::collection::vec(any::<u8>(), 0..150)) {
         scripted::batches(&bytes);
     }

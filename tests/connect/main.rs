@@ -1,8 +1,12 @@
 //! Sessions on a real source: each sslmode, each kind of authentication, several hosts, the stream; and
 //! on peers that misbehave.
 
+#[path = "../wire/sent.rs"]
+mod sent;
+
 mod cluster;
 mod fake;
+mod lease;
 mod servers;
 mod stream;
 

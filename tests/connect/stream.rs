@@ -3,20 +3,31 @@
 use std::time::Duration;
 
 use odoo_mirror::error::{Error, Verdict};
-use odoo_mirror::source::session::ReplicationSession;
-use tokio::io::AsyncWriteExt;
+use odoo_mirror::source::connect::Connector;
+use odoo_mirror::source::streaming::Streaming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cluster::Clusters;
 use crate::{connector, fake};
 
 /// The next payload, copied.
-async fn next(session: &mut ReplicationSession) -> Result<Vec<u8>, Error> {
+async fn next(stream: &mut Streaming) -> Result<Vec<u8>, Error> {
+    let watch = stream.watch().unwrap();
     loop {
-        if let Some(payload) = session.buffered()? {
+        if let Some(payload) = stream.buffered()? {
             return Ok(payload.to_vec());
         }
-        session.fill().await?;
+        if stream.fill()? == 0 {
+            watch.has_nothing();
+            watch.readable().await.unwrap();
+        }
     }
+}
+
+async fn open(connector: &Connector, command: &str) -> Streaming {
+    let mut session = connector.replication().await.unwrap();
+    session.start_replication(command).await.unwrap();
+    session.into_streaming().unwrap()
 }
 
 #[tokio::test]
@@ -42,9 +53,10 @@ async fn a_slots_changes_arrive_whole_from_the_smallest_to_several_megabytes() {
              FROM generate_series(1, 3000) AS n"
         ));
         session.start_replication(&format!("START_REPLICATION SLOT {slot} LOGICAL 0/0")).await.unwrap();
+        let mut stream = session.into_streaming().unwrap();
         let mut id = 0;
         while id < 3000 {
-            let payload = next(&mut session).await.unwrap();
+            let payload = next(&mut stream).await.unwrap();
             // XLogData: its letter and three 64-bit numbers before the plugin's text.
             if payload[0] != b'w' {
                 continue;
@@ -80,8 +92,9 @@ async fn a_terminated_walsender_is_retried() {
     session.query("CREATE_REPLICATION_SLOT ended TEMPORARY LOGICAL test_decoding").await.unwrap();
     session.start_replication("START_REPLICATION SLOT ended LOGICAL 0/0").await.unwrap();
     clusters.sql(&format!("SELECT pg_terminate_backend({})", session.backend_pid()));
+    let mut stream = session.into_streaming().unwrap();
     let error = loop {
-        if let Err(error) = next(&mut session).await {
+        if let Err(error) = next(&mut stream).await {
             break error;
         }
     };
@@ -89,25 +102,18 @@ async fn a_terminated_walsender_is_retried() {
 }
 
 #[tokio::test]
-async fn a_cancelled_send_goes_on_where_it_stopped() {
+async fn what_a_full_socket_does_not_take_is_sent_later_and_whole() {
     const MESSAGES: usize = 40;
     let (listener, config) = fake::listener().await;
     let connector = connector(&config, None);
-    let open = async {
-        let mut session = connector.replication().await.unwrap();
-        session.start_replication("START_REPLICATION SLOT s LOGICAL 0/0").await.unwrap();
-        session
-    };
-    let (mut session, mut peer) = tokio::join!(open, fake::until_streaming(&listener));
+    let command = "START_REPLICATION SLOT s LOGICAL 0/0";
+    let (mut stream, mut peer) = tokio::join!(open(&connector, command), fake::until_streaming(&listener));
 
-    // Nobody reads at the other end: the socket fills, and sends are broken off in the middle.
-    let mut broken_off = 0;
+    // Nobody reads at the other end: the socket fills.
     for number in 0..MESSAGES {
-        let payload = vec![number as u8; 1_000_003];
-        let send = session.send(&payload);
-        broken_off += usize::from(tokio::time::timeout(Duration::from_millis(1), send).await.is_err());
+        stream.send(&vec![number as u8; 1_000_003]).unwrap();
     }
-    assert!(broken_off > 0, "the socket took everything");
+    assert!(!stream.flush().unwrap(), "the socket took everything");
 
     let read = async {
         for number in 0..MESSAGES {
@@ -116,8 +122,26 @@ async fn a_cancelled_send_goes_on_where_it_stopped() {
             assert!(body.iter().all(|byte| usize::from(*byte) == number), "message {number} is torn");
         }
     };
-    let (flushed, ()) = tokio::join!(session.flush(), read);
-    flushed.unwrap();
+    let flush = async {
+        while !stream.flush().unwrap() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::join!(flush, read);
+}
+
+/// A peer that other descriptors of the socket are open for still is told all the same.
+#[tokio::test]
+async fn a_dropped_stream_is_over_for_the_source_whoever_else_holds_the_socket() {
+    let (listener, config) = fake::listener().await;
+    let connector = connector(&config, None);
+    let command = "START_REPLICATION SLOT s LOGICAL 0/0";
+    let (stream, mut peer) = tokio::join!(open(&connector, command), fake::until_streaming(&listener));
+    let held = stream.descriptor().unwrap();
+    drop(stream);
+    let end = tokio::time::timeout(Duration::from_secs(10), peer.read(&mut [0])).await;
+    assert_eq!(end.expect("the source is not told").unwrap(), 0);
+    drop(held);
 }
 
 #[tokio::test]
@@ -136,20 +160,16 @@ async fn each_way_that_a_stream_can_end_has_its_verdict() {
     ] {
         let (listener, config) = fake::listener().await;
         let connector = connector(&config, None);
-        let open = async {
-            let mut session = connector.replication().await.unwrap();
-            session.start_replication("START_REPLICATION SLOT s LOGICAL 0/0").await.unwrap();
-            session
-        };
-        let (mut session, mut peer) = tokio::join!(open, fake::until_streaming(&listener));
+        let command = "START_REPLICATION SLOT s LOGICAL 0/0";
+        let (mut stream, mut peer) =
+            tokio::join!(open(&connector, command), fake::until_streaming(&listener));
         // What may stand between payloads is passed over, and a payload before the end still arrives.
         let notice = fake::message(b'N', b"SNOTICE\0\0");
         let parameter = fake::message(b'S', b"TimeZone\0UTC\0");
         let before = [notice, fake::message(b'd', b"whole"), parameter, bytes.clone()].concat();
         peer.write_all(&before).await.unwrap();
         drop(peer);
-        assert_eq!(next(&mut session).await.unwrap(), b"whole");
-        assert_eq!(next(&mut session).await.unwrap_err().verdict, verdict, "{bytes:?}");
-        assert_eq!(session.parameter("TimeZone"), Some("UTC"));
+        assert_eq!(next(&mut stream).await.unwrap(), b"whole");
+        assert_eq!(next(&mut stream).await.unwrap_err().verdict, verdict, "{bytes:?}");
     }
 }

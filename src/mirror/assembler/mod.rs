@@ -65,7 +65,7 @@ pub struct Assembler {
     tells: bool,
     /// Such a transaction is the batch's last.
     cut: bool,
-    /// A table failed, or a part of it must come again: fed once more, the same messages would not say so.
+    /// A relation was altered, a table failed, or a part of it must come again: fed once more, the same messages would not say the same.
     odd: bool,
 }
 
@@ -121,7 +121,7 @@ impl Assembler {
         self.cut
     }
 
-    /// Whether what gathered says more than which rows are what: [`rewind`](Self::rewind) would lose that.
+    /// Whether what gathered is more than changes of rows, so that it must not be [rewound](Self::rewind).
     pub fn is_odd(&self) -> bool {
         self.odd
     }
@@ -267,10 +267,12 @@ impl Assembler {
 
     fn relation(&mut self, relation: Relation) {
         let oid = relation.id;
-        let known = self.routes.get(&oid).filter(|route| route.relation == relation);
-        if known.is_some_and(|route| !matches!(route.target, Target::Nowhere)) {
+        let known = self.routes.get(&oid);
+        let same = known.filter(|route| route.relation == relation);
+        if same.is_some_and(|route| !matches!(route.target, Target::Nowhere)) {
             return;
         }
+        self.odd |= known.is_some() && same.is_none();
         if !self.tables.contains_key(&oid) {
             let (schema, name) = (relation.schema.clone(), relation.name.clone());
             self.batch.unknown.push(UnknownRelation { oid, schema, name });

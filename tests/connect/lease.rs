@@ -1,0 +1,335 @@
+//! Who reads the stream: the network thread, and the main thread while the source has little to say.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use odoo_mirror::error::Verdict;
+use odoo_mirror::mirror::batch::Batch;
+use odoo_mirror::mirror::stream_table::{Standing, StreamColumn, StreamTable};
+use odoo_mirror::source::lease::{Lease, Read};
+use odoo_mirror::source::link::{self, Event, Link, Request};
+use odoo_mirror::source::stream::{Bounds, StreamCommand, StreamRequest};
+use odoo_mirror::source::thread;
+use odoo_mirror::wire::{Lsn, Relation, RelationColumn, ReplicaIdentity};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::sent::{Cell, Sent};
+use crate::{connector, fake};
+
+const TABLE: u32 = 7;
+const INT4: u32 = 23;
+const TEXT: u32 = 25;
+
+fn table(name: &str) -> Arc<StreamTable> {
+    let column = |name: &str, type_oid, mirror_type: &str| StreamColumn {
+        name: name.to_owned(),
+        type_oid,
+        type_modifier: -1,
+        mirror_type: mirror_type.to_owned(),
+    };
+    Arc::new(StreamTable {
+        source_oid: TABLE,
+        name: name.to_owned(),
+        columns: vec![column("id", INT4, "integer"), column("name", TEXT, "text")],
+        left_out: Vec::new(),
+        key: vec!["id".to_owned()],
+        key_folds: true,
+        standing: Standing::Ready,
+        recorded: false,
+        told: false,
+        seen: None,
+        generation: 1,
+    })
+}
+
+fn relation() -> Sent {
+    let column =
+        |name: &str, key, type_id| RelationColumn { name: name.to_owned(), key, type_id, type_modifier: -1 };
+    Sent::Relation(Relation {
+        id: TABLE,
+        schema: "public".to_owned(),
+        name: "partner".to_owned(),
+        replica_identity: ReplicaIdentity::Default,
+        columns: vec![column("id", true, INT4), column("name", false, TEXT)],
+    })
+}
+
+fn begin(at: u64) -> Sent {
+    Sent::Begin { final_lsn: at, commit_time: 0, xid: at as u32 }
+}
+
+fn commit(at: u64) -> Sent {
+    Sent::Commit { flags: 0, commit_lsn: at, end_lsn: at + 8, commit_time: 0 }
+}
+
+fn insert(id: u64, name: &str) -> Sent {
+    let new = vec![Cell::Text(id.to_string().into_bytes()), Cell::Text(name.as_bytes().to_vec())];
+    Sent::Insert { relation: TABLE, new }
+}
+
+/// A source that says what the test wants, and the two ends of the worker.
+struct Scene {
+    peer: TcpStream,
+    link: Link,
+    lease: Lease,
+    at: u64,
+}
+
+impl Scene {
+    /// To where the stream is lent.
+    async fn lent() -> Scene {
+        let (listener, config) = fake::listener().await;
+        let (link, remote) = link::pair().unwrap();
+        let connector = connector(&config, None);
+        std::thread::spawn(move || thread::run(connector, remote));
+        link.ask(Request::Stream(StreamRequest {
+            slot: "s".to_owned(),
+            publication: "p".to_owned(),
+            start: Lsn(100),
+            binary: false,
+            server_version: 150_000,
+            tables: vec![table("partner")],
+            near: 100,
+            bounds: Bounds { changes: 10_000, bytes: 1 << 20, age: Duration::from_secs(60) },
+        }));
+        let peer = fake::until_streaming(&listener).await;
+        let mut link = link;
+        let Event::Lease(lease) = event(&mut link).await else { panic!("no lease") };
+        assert!(matches!(event(&mut link).await, Event::Streaming));
+        let mut scene = Scene { peer, link, lease, at: 200 };
+        link_is_hungry(&scene);
+        assert!(matches!(scene.lease.read(false, true), Read::Over), "not lent yet");
+        scene.send(&[begin(200), relation(), insert(200, "first"), commit(200)]).await;
+        let mut batches = 0;
+        loop {
+            match event(&mut scene.link).await {
+                Event::Batch(batch) => {
+                    batches += batch.transactions;
+                    link_is_hungry(&scene);
+                    let at = scene.next();
+                    scene.send(&[begin(at), insert(at, "small"), commit(at)]).await;
+                }
+                Event::Lent => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        // The last one was sent after the last batch, or came in it.
+        if let Read::Batch(batch) = scene.read_until_something(false, true).await {
+            batches += batch.transactions;
+        }
+        assert!(batches >= 8, "lent after {batches}");
+        scene
+    }
+
+    fn next(&mut self) -> u64 {
+        self.at += 100;
+        self.at
+    }
+
+    async fn send(&mut self, messages: &[Sent]) {
+        let mut bytes = Vec::new();
+        for message in messages {
+            let at = self.at.to_be_bytes();
+            let payload = [&b"w"[..], &at, &at, &[0; 8], &message.encode()].concat();
+            bytes.extend(fake::message(b'd', &payload));
+        }
+        self.peer.write_all(&bytes).await.unwrap();
+    }
+
+    async fn keepalive(&mut self, end: u64) {
+        let payload = [&b"k"[..], &end.to_be_bytes(), &[0; 8], &[0]].concat();
+        self.peer.write_all(&fake::message(b'd', &payload)).await.unwrap();
+    }
+
+    async fn read_until_something(&mut self, open: bool, eager: bool) -> Read {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.lease.read(open, eager) {
+                Read::Nothing => assert!(Instant::now() < deadline, "nothing came"),
+                read => return read,
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn batch(&mut self, open: bool, eager: bool) -> Box<Batch> {
+        match self.read_until_something(open, eager).await {
+            Read::Batch(batch) => batch,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn link_is_hungry(scene: &Scene) {
+    scene.link.hungry();
+}
+
+async fn event(link: &mut Link) -> Event {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(event) = link.try_event().unwrap() {
+            return event;
+        }
+        assert!(Instant::now() < deadline, "no event came");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Rows asked for, and whether the batch may be committed.
+fn told(batch: &Batch) -> (u64, bool) {
+    (batch.tables.iter().map(|part| part.asked()).sum(), batch.boundary.is_some())
+}
+
+#[tokio::test]
+async fn a_lent_stream_gives_what_there_is_of_a_transaction_to_who_is_eager() {
+    let mut scene = Scene::lent().await;
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a"), insert(2, "b")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (2, false));
+    assert!(matches!(scene.lease.read(true, true), Read::Nothing));
+    scene.send(&[insert(3, "c"), commit(at)]).await;
+    let rest = scene.batch(true, true).await;
+    assert_eq!((told(&rest), rest.transactions), ((1, true), 1));
+}
+
+#[tokio::test]
+async fn who_is_not_eager_gets_whole_transactions_only() {
+    let mut scene = Scene::lent().await;
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a"), insert(2, "b")]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(matches!(scene.lease.read(false, false), Read::Nothing));
+    scene.send(&[insert(3, "c"), commit(at)]).await;
+    assert_eq!(told(&*scene.batch(false, false).await), (3, true));
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_undone_in_the_middle_comes_again_whole() {
+    let mut scene = Scene::lent().await;
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a"), insert(2, "b")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (2, false));
+    assert!(scene.lease.rewind());
+    // However eager one is.
+    assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+    scene.send(&[insert(3, "c")]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+    scene.send(&[commit(at)]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (3, true));
+    // The next one may be had in parts again.
+    let at = scene.next();
+    scene.send(&[begin(at), insert(4, "d")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+}
+
+#[tokio::test]
+async fn what_the_last_batch_had_of_the_next_transaction_comes_again_with_it() {
+    let mut scene = Scene::lent().await;
+    let (first, second) = (scene.next(), scene.next());
+    scene.send(&[begin(first), insert(1, "a")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    scene.send(&[insert(2, "b"), commit(first), begin(second), insert(3, "c"), commit(second)]).await;
+    let rest = scene.batch(true, true).await;
+    assert_eq!((told(&rest), rest.transactions), ((2, true), 2));
+    assert!(scene.lease.rewind());
+    let all = scene.batch(false, true).await;
+    assert_eq!((told(&all), all.transactions), ((3, true), 2));
+}
+
+#[tokio::test]
+async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
+    let mut scene = Scene::lent().await;
+    link_is_hungry(&scene);
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a"), commit(at)]).await;
+    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    assert_eq!(told(&batch), (1, true));
+    assert!(matches!(scene.lease.read(false, true), Read::Over));
+    assert!(!scene.lease.rewind());
+}
+
+#[tokio::test]
+async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_was() {
+    let mut scene = Scene::lent().await;
+    link_is_hungry(&scene);
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    let long = "x".repeat(1000);
+    let rows: Vec<Sent> = (2..500).map(|id| insert(id, &long)).collect();
+    scene.send(&rows).await;
+    let mut more = 0;
+    loop {
+        match scene.read_until_something(true, true).await {
+            Read::Batch(batch) => more += told(&batch).0,
+            Read::Over => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    scene.send(&[commit(at)]).await;
+    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    assert_eq!((more + told(&batch).0, told(&batch).1), (498, true));
+    assert!(!scene.lease.rewind(), "its beginning is not kept any more");
+}
+
+#[tokio::test]
+async fn a_command_ends_the_lease() {
+    let mut scene = Scene::lent().await;
+    scene.link.ask(Request::Command(StreamCommand::Pause));
+    assert!(matches!(event(&mut scene.link).await, Event::Paused));
+    assert!(matches!(scene.lease.read(false, true), Read::Over));
+}
+
+#[tokio::test]
+async fn a_relation_that_was_altered_ends_the_lease() {
+    let mut scene = Scene::lent().await;
+    link_is_hungry(&scene);
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    let Sent::Relation(mut relation) = relation() else { unreachable!() };
+    relation.replica_identity = ReplicaIdentity::Full;
+    scene.send(&[Sent::Relation(relation), insert(2, "b"), commit(at)]).await;
+    assert!(matches!(scene.read_until_something(true, true).await, Read::Over));
+    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    assert_eq!(told(&batch), (1, true));
+}
+
+#[tokio::test]
+async fn where_the_source_stands_idle_is_told_and_a_cut_connection_once() {
+    let mut scene = Scene::lent().await;
+    scene.keepalive(100_000).await;
+    let Read::Idle { position } = scene.read_until_something(false, true).await else { panic!("not idle") };
+    assert_eq!(position, Lsn(100_000));
+    assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+
+    let Scene { peer, mut link, lease, .. } = scene;
+    drop(peer);
+    while !matches!(lease.read(false, true), Read::Over) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let error = loop {
+        match link.try_event() {
+            Err(error) => break error,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    assert_eq!(error.verdict, Verdict::Retry, "{error}");
+}
+
+#[tokio::test]
+async fn the_source_hears_of_us_while_the_main_thread_reads_nothing() {
+    let mut scene = Scene::lent().await;
+    let began = Instant::now();
+    let mut heard = 0;
+    while heard < 3 {
+        let (tag, body) = fake::receive(&mut scene.peer).await;
+        assert_eq!((tag, body[0]), (b'd', b'r'));
+        // One is a reply to what was sent before; then one a second.
+        heard += u32::from(began.elapsed() > Duration::from_millis(500));
+    }
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(matches!(scene.lease.read(false, true), Read::Nothing), "still lent");
+}
