@@ -187,34 +187,24 @@ impl Reader {
     }
 }
 
-/// The stream, read by one thread at a time, until it is closed.
+/// The stream, read by one thread at a time.
 pub(super) struct Shared {
-    reader: Mutex<Option<Reader>>,
+    reader: Mutex<Reader>,
     given_back: Notify,
 }
 
 impl Shared {
     pub(super) fn new(reader: Reader) -> Shared {
-        Shared { reader: Mutex::new(Some(reader)), given_back: Notify::new() }
+        Shared { reader: Mutex::new(reader), given_back: Notify::new() }
     }
 
-    /// Something done to the stream by one thread.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Error>) -> Result<T, Error> {
-        self.lock().as_mut().map_or_else(|| Err(Error::retry("the stream was closed")), work)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Reader>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Reader> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns when the main thread reads no more, or before.
     pub(super) async fn given_back(&self) {
         self.given_back.notified().await;
-    }
-
-    /// Ends the connection, whoever holds the lease: the source is rid of its walsender at once.
-    pub(super) fn close(&self) {
-        self.lock().take();
     }
 }
 
@@ -247,8 +237,10 @@ impl Lease {
 
     fn lent<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Error>) -> Option<T> {
         let mut reader = self.shared.lock();
-        let reader = reader.as_mut().filter(|reader| reader.lending.lent)?;
-        let done = work(reader).map_err(|error| reader.lending.fail(error)).ok();
+        if !reader.lending.lent {
+            return None;
+        }
+        let done = work(&mut reader).map_err(|error| reader.lending.fail(error)).ok();
         if !reader.lending.lent {
             self.shared.given_back.notify_one();
         }

@@ -144,6 +144,12 @@ impl Reader {
         }
     }
 
+    /// Nothing is read or sent any more.
+    pub(super) fn close(&mut self) {
+        self.lending.end();
+        self.session.close();
+    }
+
     /// To be called once a second: tells the source how far this end is, and asks it.
     pub(super) fn tick(&mut self) -> Result<(), Error> {
         if self.intake.reads() && self.heard.elapsed() > SILENCE {

@@ -90,15 +90,15 @@ impl Stream {
         self.streams = true;
         let socket = session.descriptor().map_err(failure::io_failure)?;
         let shared = Arc::new(Shared::new(Reader::new(session, request, Arc::clone(&self.gauges))));
-        let shared = &*Closing(shared);
+        let _closing = Closing(Arc::clone(&shared));
         let mut ticks = interval(STATUS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut goes_on = self.outbox.send(Event::Lease(Lease::new(Arc::clone(shared), socket))).await
+        let mut goes_on = self.outbox.send(Event::Lease(Lease::new(Arc::clone(&shared), socket))).await
             && self.outbox.send(Event::Streaming).await;
         while goes_on {
-            goes_on = self.read(shared, &mut ticks).await?
+            goes_on = self.read(&shared, &mut ticks).await?
                 && self.outbox.send(Event::Lent).await
-                && self.stand_by(shared, &mut ticks).await?;
+                && self.stand_by(&shared, &mut ticks).await?;
         }
         Ok(())
     }
@@ -106,14 +106,15 @@ impl Stream {
     /// Reads until the main thread does (true), or is gone (false).
     async fn read(&mut self, shared: &Shared, ticks: &mut Interval) -> Result<bool, Error> {
         // A runtime that knows the socket is woken by it, whoever reads.
-        let socket = shared.with(|reader| reader.watch())?;
+        let socket = shared.lock().watch()?;
         let hunger = Arc::clone(&self.hunger);
         let mut just_read = false;
         // One for all: to set a timer costs a wake-up of its own.
         let mut idle_timer = std::pin::pin!(sleep_until(Instant::now()));
         let mut idle_timer_set = false;
         loop {
-            let wait = match shared.with(|reader| reader.next(&hunger, std::mem::take(&mut just_read)))? {
+            let next = shared.lock().next(&hunger, std::mem::take(&mut just_read))?;
+            let wait = match next {
                 Next::Tell(event) => {
                     if !self.outbox.send(event).await {
                         return Ok(false);
@@ -127,7 +128,7 @@ impl Stream {
                 }
                 Next::Wait(wait) => wait,
             };
-            if shared.with(|reader| Ok(reader.lend()))? {
+            if shared.lock().lend() {
                 return Ok(true);
             }
             if let Some(at) = wait.idle_at.filter(|_| !idle_timer_set) {
@@ -139,29 +140,29 @@ impl Stream {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(command) => shared.with(|reader| reader.command(command))?,
+                    Some(command) => shared.lock().command(command)?,
                     None => return Ok(false),
                 },
                 () = hunger.wanted() => {}
                 () = sleep_until(wait.nap_until.map_or_else(Instant::now, Instant::from)), if naps => {
-                    shared.with(|reader| Ok(reader.nap_is_over()))?;
+                    shared.lock().nap_is_over();
                 }
                 () = &mut idle_timer, if idle_timer_set => {
                     idle_timer_set = false;
-                    shared.with(|reader| Ok(self.tell_idle(reader)))?;
+                    self.tell_idle(&mut shared.lock());
                 }
                 readable = socket.readable(), if reads => {
                     readable.map_err(failure::io_failure)?;
-                    just_read = shared.with(Reader::fill)?;
+                    just_read = shared.lock().fill()?;
                     if !just_read {
                         socket.has_nothing();
                     }
                 }
                 // Nothing to read after a nap: that was all.
                 () = std::future::ready(()), if reads && wait.gathers => {
-                    shared.with(|reader| Ok(reader.intake.quiet = true))?;
+                    shared.lock().intake.quiet = true;
                 }
-                _ = ticks.tick() => shared.with(Reader::tick)?,
+                _ = ticks.tick() => shared.lock().tick()?,
             }
         }
     }
@@ -176,17 +177,18 @@ impl Stream {
 
     /// While the main thread reads: keeps the source told. False: the main thread is gone.
     async fn stand_by(&mut self, shared: &Shared, ticks: &mut Interval) -> Result<bool, Error> {
-        while shared.with(|reader| Ok(reader.lending.is_lent()))? {
+        while shared.lock().lending.is_lent() {
             tokio::select! {
                 command = self.commands.recv() => match command {
-                    Some(command) => shared.with(|reader| reader.command(command))?,
+                    Some(command) => shared.lock().command(command)?,
                     None => return Ok(false),
                 },
                 () = shared.given_back() => {}
-                _ = ticks.tick() => shared.with(|reader| {
+                _ = ticks.tick() => {
+                    let mut reader = shared.lock();
                     reader.tick()?;
-                    reader.take_back_what_lies()
-                })?,
+                    reader.take_back_what_lies()?;
+                }
             }
         }
         Ok(true)
@@ -200,20 +202,12 @@ impl Stream {
     }
 }
 
-/// Closes the stream when the task that runs it ends, or is ended.
+/// Closes the stream when the task that runs it ends, or is ended: the source is rid of its walsender then, whoever holds the lease.
 struct Closing(Arc<Shared>);
-
-impl std::ops::Deref for Closing {
-    type Target = Arc<Shared>;
-
-    fn deref(&self) -> &Arc<Shared> {
-        &self.0
-    }
-}
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.lock().close();
     }
 }
 

@@ -129,6 +129,15 @@ impl Streaming {
         }
     }
 
+    /// Ends the connection, also where other descriptors of the socket are open.
+    pub fn close(&self) {
+        let _ = match &self.socket {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
+        };
+    }
+
     fn write(&mut self) -> io::Result<()> {
         while self.outbox.has_remaining() {
             match on_socket!(&mut self.socket, socket => socket.write(&self.outbox)) {
@@ -143,13 +152,8 @@ impl Streaming {
 }
 
 impl Drop for Streaming {
-    /// Other descriptors of the socket may be open still: the source shall not wait for them.
     fn drop(&mut self) {
-        let _ = match &self.socket {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
-            Socket::Tls(stream) => stream.sock.shutdown(Shutdown::Both),
-        };
+        self.close();
     }
 }
 
