@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod calm;
 mod comparing;
 mod configuring;
 mod content;

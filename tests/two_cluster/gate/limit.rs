@@ -27,17 +27,31 @@ fn write_wal_until(pair: &Pair, what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn a_slot_beyond_the_limit_is_given_up_while_a_table_here_is_locked_and_all_is_equal_once_it_is_free() {
+    is_given_up_while_a_table_here_is_locked(&limited("48"));
+}
+
+#[test]
+fn a_slot_beyond_the_limit_is_given_up_although_it_is_the_main_thread_that_reads_it() {
     let pair = limited("48");
+    for _ in 0..12 {
+        pair.on_source("INSERT INTO t (x) VALUES ('one after the other')");
+        pair.caught_up();
+    }
+    is_given_up_while_a_table_here_is_locked(&pair);
+}
+
+#[track_caller]
+fn is_given_up_while_a_table_here_is_locked(pair: &Pair) {
     let mut lock = pair.mirror.connect("mirror");
     // Readers go on reading.
     lock.batch_execute("BEGIN; LOCK TABLE odoo_mirror.t IN SHARE MODE").expect("nobody else has it");
     pair.on_source("INSERT INTO t (x) VALUES ('waits'); DELETE FROM k WHERE x <> 'kept'");
-    write_wal_until(&pair, "the slot is given up", || pair.source_value(SLOTS) == "0");
+    write_wal_until(pair, "the slot is given up", || pair.source_value(SLOTS) == "0");
     pair.wait_status("why it was given up", |status| {
         refusal(status, "more than odoo_mirror.give_up_slot_at (48 MB)").is_some()
     });
     lock.batch_execute("COMMIT").expect("it is held");
-    is_healed(&pair, "limit", "MB of WAL");
+    is_healed(pair, "limit", "MB of WAL");
 }
 
 #[test]
