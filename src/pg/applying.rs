@@ -47,6 +47,7 @@ impl Following<'_> {
             }
             // It comes again, as a whole: what is to be said of it is said then.
             if !whole && self.network.rewind() {
+                self.network.link().hungry();
                 return Ok(());
             }
             if error.verdict == Verdict::Retry && whole {

@@ -138,11 +138,14 @@ impl Network {
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || wait::told_to_end() {
+                return Ok(None);
+            }
+            // Whoever doesn't wait leaves a call to who does.
             let calls = calls();
-            let called = calls != self.calls;
-            self.calls = calls;
-            self.called |= called;
-            if left.is_zero() || wait::told_to_end() || called {
+            if calls != self.calls {
+                self.calls = calls;
+                self.called = true;
                 return Ok(None);
             }
             if wake.wait(left) == Some(self.link.wake_fd().as_raw_fd()) {

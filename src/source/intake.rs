@@ -84,9 +84,9 @@ impl Intake {
         self.assembler.is_empty()
     }
 
-    /// Whether a table failed, or a part of it must come again, in what gathered.
+    /// Whether what gathered is more than changes of rows, so that it must not be [rewound](Self::rewind).
     pub(super) fn is_odd(&self) -> bool {
-        self.assembler.is_odd()
+        self.assembler.is_odd() || self.held.is_some() || self.stands_at.is_some()
     }
 
     pub(super) fn is_deliverable(&self) -> bool {

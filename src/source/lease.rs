@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::link::Hunger;
 use super::reading::Reader;
 use crate::error::Error;
 use crate::mirror::batch::Batch;
@@ -24,6 +25,9 @@ const CALM_EVENTS: u64 = 64;
 /// More than this at once, or in one transaction, is for the network thread.
 const CALM_BYTES: usize = 64 * 1024;
 
+/// So much is kept, while the main thread is held up by a part of a transaction, to be fed again if that is undone.
+const KEPT_BYTES: usize = 1024 * 1024;
+
 /// Who reads, and what is kept for that.
 #[derive(Default)]
 pub(super) struct Lending {
@@ -31,7 +35,6 @@ pub(super) struct Lending {
     calm: u32,
     /// The main thread reads.
     lent: bool,
-    /// What was read since all was committed.
     kept: Kept,
     /// A reading of the main thread failed: the network thread's to tell.
     failed: Option<Error>,
@@ -47,7 +50,7 @@ impl Lending {
     }
 
     pub(super) fn keep(&mut self, body: &[u8]) {
-        if self.lent {
+        if self.kept.is_on {
             self.kept.keep(body);
         }
     }
@@ -56,12 +59,17 @@ impl Lending {
     pub(super) fn end(&mut self) {
         self.lent = false;
         self.calm = 0;
-        self.kept.clear();
+    }
+
+    /// What was kept can't be fed again any more.
+    pub(super) fn forget(&mut self) {
+        self.kept = Kept::default();
     }
 
     fn fail(&mut self, error: Error) {
         self.failed = Some(error);
         self.end();
+        self.forget();
     }
 
     /// What the main thread met.
@@ -70,25 +78,27 @@ impl Lending {
     }
 }
 
-/// Messages that may have to be fed again.
+/// Messages that may have to be fed again: those since all was committed.
 #[derive(Default)]
 struct Kept {
+    is_on: bool,
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    /// They were: what they make is handed over as a whole.
+    /// They were fed again: what they make is handed over as a whole.
     again: bool,
 }
 
 impl Kept {
-    fn keep(&mut self, body: &[u8]) {
-        self.bytes.extend_from_slice(body);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn clear(&mut self) {
+    fn begin(&mut self) {
+        self.is_on = true;
         self.bytes.clear();
         self.ends.clear();
         self.again = false;
+    }
+
+    fn keep(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(body);
+        self.ends.push(self.bytes.len());
     }
 
     fn bodies(&self) -> impl Iterator<Item = &[u8]> {
@@ -118,7 +128,7 @@ impl Reader {
         if self.lending.calm < CALM_AFTER || !all_told {
             return false;
         }
-        self.lending.kept.clear();
+        self.lending.kept.begin();
         self.lending.lent = true;
         true
     }
@@ -133,8 +143,8 @@ impl Reader {
 
     /// Reads for the main thread.
     fn read_lent(&mut self, open: bool, eager: bool) -> Result<Read, Error> {
-        if !open && !self.lending.kept.again {
-            self.lending.kept.clear();
+        if !open && self.intake.at_boundary() && self.intake.is_empty() {
+            self.lending.kept.begin();
         }
         let mut read = 0;
         loop {
@@ -144,6 +154,7 @@ impl Reader {
             let reads = self.intake.reads();
             if much || self.intake.is_odd() || !reads && !whole {
                 self.lending.end();
+                self.lending.forget();
                 return Ok(Read::Over);
             }
             if !reads {
@@ -164,18 +175,23 @@ impl Reader {
             }));
         }
         if at_boundary {
-            if self.lending.kept.again {
-                self.lending.kept.clear();
-            }
+            self.lending.kept.again = false;
         } else if !eager || self.lending.kept.again {
             return Ok(Read::Nothing);
         }
         Ok(Read::Batch(self.take()))
     }
 
+    /// Drops what is kept once it could not be fed again: it is no longer about rows alone, or too much.
+    pub(super) fn keep_within_bounds(&mut self) {
+        if self.lending.kept.is_on && (self.intake.is_odd() || self.lending.kept.bytes.len() > KEPT_BYTES) {
+            self.lending.forget();
+        }
+    }
+
     /// Feeds once more what was read since all was committed.
     fn rewind(&mut self) -> Result<bool, Error> {
-        if !self.lending.lent || self.lending.kept.ends.is_empty() {
+        if self.lending.kept.ends.is_empty() {
             return Ok(false);
         }
         self.intake.rewind();
@@ -190,12 +206,13 @@ impl Reader {
 /// The stream, read by one thread at a time.
 pub(super) struct Shared {
     reader: Mutex<Reader>,
+    hunger: Arc<Hunger>,
     given_back: Notify,
 }
 
 impl Shared {
-    pub(super) fn new(reader: Reader) -> Shared {
-        Shared { reader: Mutex::new(reader), given_back: Notify::new() }
+    pub(super) fn new(reader: Reader, hunger: Arc<Hunger>) -> Shared {
+        Shared { reader: Mutex::new(reader), hunger, given_back: Notify::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Reader> {
@@ -227,24 +244,33 @@ impl Lease {
     /// Reads what is there, without waiting; what fails is told by the network thread. `open`: a part of a transaction was taken
     /// and is not committed; `eager`: such parts are welcome.
     pub fn read(&self, open: bool, eager: bool) -> Read {
-        self.lent(|reader| reader.read_lent(open, eager)).unwrap_or(Read::Over)
+        let mut reader = self.shared.lock();
+        if !reader.lending.lent {
+            return Read::Over;
+        }
+        let read = reader.read_lent(open, eager).unwrap_or_else(|error| {
+            reader.lending.fail(error);
+            Read::Over
+        });
+        if matches!(read, Read::Batch(_)) {
+            // Whoever reads meanwhile keeps what comes next until this is applied.
+            self.shared.hunger.is_fed();
+        }
+        if !reader.lending.lent {
+            self.shared.given_back.notify_one();
+        }
+        read
     }
 
     /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it can't.
     pub fn rewind(&self) -> bool {
-        self.lent(Reader::rewind).unwrap_or(false)
-    }
-
-    fn lent<T>(&self, work: impl FnOnce(&mut Reader) -> Result<T, Error>) -> Option<T> {
         let mut reader = self.shared.lock();
-        if !reader.lending.lent {
-            return None;
-        }
-        let done = work(&mut reader).map_err(|error| reader.lending.fail(error)).ok();
-        if !reader.lending.lent {
+        reader.rewind().unwrap_or_else(|error| {
+            // From where it is committed the source sends it anew.
+            reader.lending.fail(Error::retry(error.message));
             self.shared.given_back.notify_one();
-        }
-        done
+            false
+        })
     }
 }
 

@@ -162,6 +162,11 @@ impl Hunger {
         gathered && self.hungry.swap(false, Ordering::SeqCst)
     }
 
+    /// The main thread took a batch by itself.
+    pub(super) fn is_fed(&self) {
+        self.hungry.store(false, Ordering::SeqCst);
+    }
+
     /// Returns when the main thread becomes hungry while a batch is there, or before.
     pub(super) async fn wanted(&self) {
         self.both.notified().await;

@@ -66,6 +66,7 @@ impl Reader {
             return Ok(Next::Rest);
         }
         if hunger.takes(self.intake.is_deliverable()) {
+            self.lending.forget();
             return Ok(Next::Tell(Event::Batch(self.take())));
         }
         self.answer()?;
@@ -120,6 +121,7 @@ impl Reader {
                     self.intake.data(start, end, sent_at);
                     self.lending.keep(body);
                     self.intake.feed(body)?;
+                    self.keep_within_bounds();
                 }
             }
         }
@@ -133,6 +135,7 @@ impl Reader {
 
     pub(super) fn command(&mut self, command: StreamCommand) -> Result<(), Error> {
         self.lending.end();
+        self.lending.forget();
         self.intake.command(command)
     }
 

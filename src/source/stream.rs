@@ -89,7 +89,10 @@ impl Stream {
         let session = session.into_streaming()?;
         self.streams = true;
         let socket = session.descriptor().map_err(failure::io_failure)?;
-        let shared = Arc::new(Shared::new(Reader::new(session, request, Arc::clone(&self.gauges))));
+        let shared = Arc::new(Shared::new(
+            Reader::new(session, request, Arc::clone(&self.gauges)),
+            Arc::clone(&self.hunger),
+        ));
         let _closing = Closing(Arc::clone(&shared));
         let mut ticks = interval(STATUS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -98,7 +98,7 @@ impl Scene {
         let Event::Lease(lease) = event(&mut link).await else { panic!("no lease") };
         assert!(matches!(event(&mut link).await, Event::Streaming));
         let mut scene = Scene { peer, link, lease, at: 200 };
-        link_is_hungry(&scene);
+        scene.link.hungry();
         assert!(matches!(scene.lease.read(false, true), Read::Over), "not lent yet");
         scene.send(&[begin(200), relation(), insert(200, "first"), commit(200)]).await;
         let mut batches = 0;
@@ -106,7 +106,7 @@ impl Scene {
             match event(&mut scene.link).await {
                 Event::Batch(batch) => {
                     batches += batch.transactions;
-                    link_is_hungry(&scene);
+                    scene.link.hungry();
                     let at = scene.next();
                     scene.send(&[begin(at), insert(at, "small"), commit(at)]).await;
                 }
@@ -159,10 +159,6 @@ impl Scene {
             other => panic!("{other:?}"),
         }
     }
-}
-
-fn link_is_hungry(scene: &Scene) {
-    scene.link.hungry();
 }
 
 async fn event(link: &mut Link) -> Event {
@@ -225,6 +221,21 @@ async fn a_transaction_that_was_undone_in_the_middle_comes_again_whole() {
 }
 
 #[tokio::test]
+async fn a_transaction_whose_beginning_came_alone_comes_again_from_there() {
+    let mut scene = Scene::lent().await;
+    let at = scene.next();
+    for message in [begin(at), insert(1, "a")] {
+        assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+        scene.send(&[message]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    assert!(scene.lease.rewind());
+    scene.send(&[commit(at)]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, true));
+}
+
+#[tokio::test]
 async fn what_the_last_batch_had_of_the_next_transaction_comes_again_with_it() {
     let mut scene = Scene::lent().await;
     let (first, second) = (scene.next(), scene.next());
@@ -241,7 +252,7 @@ async fn what_the_last_batch_had_of_the_next_transaction_comes_again_with_it() {
 #[tokio::test]
 async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
     let mut scene = Scene::lent().await;
-    link_is_hungry(&scene);
+    scene.link.hungry();
     let at = scene.next();
     scene.send(&[begin(at), insert(1, "a"), commit(at)]).await;
     let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
@@ -251,19 +262,40 @@ async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
 }
 
 #[tokio::test]
-async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_was() {
+async fn a_transaction_whose_part_held_the_main_thread_up_and_was_undone_comes_again_whole() {
     let mut scene = Scene::lent().await;
-    link_is_hungry(&scene);
     let at = scene.next();
     scene.send(&[begin(at), insert(1, "a")]).await;
     assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    // Held up, and not hungry: the network thread reads on, and hands over nothing.
+    scene.send(&[insert(2, "b"), commit(at), begin(at + 50), insert(3, "c"), commit(at + 50)]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(matches!(scene.lease.read(true, true), Read::Over));
+    assert!(scene.link.try_event().unwrap().is_none());
+    assert!(scene.lease.rewind());
+    scene.link.hungry();
+    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    assert_eq!((told(&batch), batch.transactions), ((3, true), 2));
+}
+
+#[tokio::test]
+async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_was() {
+    let mut scene = Scene::lent().await;
+    scene.link.hungry();
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    scene.link.hungry();
     let long = "x".repeat(1000);
     let rows: Vec<Sent> = (2..500).map(|id| insert(id, &long)).collect();
     scene.send(&rows).await;
     let mut more = 0;
     loop {
         match scene.read_until_something(true, true).await {
-            Read::Batch(batch) => more += told(&batch).0,
+            Read::Batch(batch) => {
+                more += told(&batch).0;
+                scene.link.hungry();
+            }
             Read::Over => break,
             other => panic!("{other:?}"),
         }
@@ -285,10 +317,11 @@ async fn a_command_ends_the_lease() {
 #[tokio::test]
 async fn a_relation_that_was_altered_ends_the_lease() {
     let mut scene = Scene::lent().await;
-    link_is_hungry(&scene);
+    scene.link.hungry();
     let at = scene.next();
     scene.send(&[begin(at), insert(1, "a")]).await;
     assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    scene.link.hungry();
     let Sent::Relation(mut relation) = relation() else { unreachable!() };
     relation.replica_identity = ReplicaIdentity::Full;
     scene.send(&[Sent::Relation(relation), insert(2, "b"), commit(at)]).await;

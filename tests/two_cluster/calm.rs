@@ -47,13 +47,12 @@ fn write_in_pieces(pair: &Pair, from: u32, ends_with: &str) {
 }
 
 fn part_is_applied(pair: &Pair) {
-    let applying =
-        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'odoo_mirror' AND backend_xid IS NOT NULL";
+    let applying = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'odoo_mirror' AND backend_xid IS NOT NULL";
     eventually("a part is applied", LIMIT, || (pair.mirror_value(applying) == "1").then_some(()));
 }
 
-fn reconnects(pair: &Pair) -> i64 {
-    pair.mirror.mirror_status("mirror")["reconnects"].as_i64().expect("a number")
+fn reconnects(pair: &Pair) -> f64 {
+    pair.metric("etl_reconnects_total", "{}")
 }
 
 fn is_equal(pair: &Pair) {
@@ -136,7 +135,11 @@ fn a_connection_that_is_cut_in_the_middle_of_one_leaves_nothing_of_it() {
 #[test]
 fn a_table_altered_in_the_middle_of_one_is_followed() {
     let pair = calm(builder());
-    write_in_pieces(&pair, 1, "ALTER TABLE t ADD y int; UPDATE t SET y = id WHERE id < 10; UPDATE u SET n = n + 1");
+    write_in_pieces(
+        &pair,
+        1,
+        "ALTER TABLE t ADD y int; UPDATE t SET y = id WHERE id < 10; UPDATE u SET n = n + 1",
+    );
     proxy(&pair).slow_down(Duration::ZERO);
     eventually("the column is there", LIMIT, || {
         let query = "SELECT count(*) FROM information_schema.columns WHERE table_name = 't' AND column_name = 'y' AND table_schema = 'odoo_mirror'";
