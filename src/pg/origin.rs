@@ -13,7 +13,8 @@ fn name() -> CString {
     CString::new(format!("odoo_mirror_{}", u32::from(database))).unwrap_or_default()
 }
 
-/// Takes the origin for this session, made if it isn't there, and returns its position. In a transaction.
+/// Takes the origin for this session, made if it isn't there, and returns its position. In a transaction. What it stands for is on disk
+/// then: the source will be told that it is here, and commits of the life before may have been in memory only.
 pub fn set_up() -> Lsn {
     let name = name();
     // SAFETY: in a transaction; the name lives through the calls; a session has one origin, reset before.
@@ -29,7 +30,7 @@ pub fn set_up() -> Lsn {
             pg_sys::replorigin_session_setup(origin, 0);
             pg_sys::replorigin_session_origin = origin;
         }
-        Lsn(pg_sys::replorigin_session_get_progress(false))
+        Lsn(pg_sys::replorigin_session_get_progress(true))
     }
 }
 

@@ -61,9 +61,16 @@ impl Lending {
         self.calm = 0;
     }
 
-    /// What was kept can't be fed again any more.
+    /// What was kept is not fed again any more.
     pub(super) fn forget(&mut self) {
-        self.kept = Kept::default();
+        if self.kept.is_on {
+            self.kept = Kept::default();
+        }
+    }
+
+    /// Whether something was handed over that may be undone.
+    pub(super) fn may_come_again(&self) -> bool {
+        !self.kept.ends.is_empty()
     }
 
     fn fail(&mut self, error: Error) {

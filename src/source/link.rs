@@ -162,6 +162,11 @@ impl Hunger {
         gathered && self.hungry.swap(false, Ordering::SeqCst)
     }
 
+    /// Whether all that was handed over is applied.
+    pub(super) fn is_hungry(&self) -> bool {
+        self.hungry.load(Ordering::SeqCst)
+    }
+
     /// The main thread took a batch by itself.
     pub(super) fn is_fed(&self) {
         self.hungry.store(false, Ordering::SeqCst);

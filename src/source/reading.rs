@@ -61,6 +61,9 @@ impl Reader {
     /// What the network thread has to do. `just_read`: since it asked last.
     pub(super) fn next(&mut self, hunger: &Hunger, just_read: bool) -> Result<Next, Error> {
         self.lending.failure()?;
+        if hunger.is_hungry() {
+            self.lending.forget();
+        }
         self.take_buffered()?;
         if just_read && self.intake.reads() && !self.intake.at_boundary() {
             return Ok(Next::Rest);
@@ -76,7 +79,8 @@ impl Reader {
         let reads = self.intake.reads();
         Ok(Next::Wait(Wait {
             nap_until: self.nap_until.filter(|_| reads),
-            idle_at: self.intake.idle_at(),
+            // What may come again isn't behind us.
+            idle_at: self.intake.idle_at().filter(|_| !self.lending.may_come_again()),
             reads,
             gathers: self.intake.gathers(),
         }))

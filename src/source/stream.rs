@@ -171,7 +171,8 @@ impl Stream {
     }
 
     fn tell_idle(&self, reader: &mut Reader) {
-        if let Some(position) = reader.intake.take_idle(false)
+        if !reader.lending.may_come_again()
+            && let Some(position) = reader.intake.take_idle(false)
             && self.outbox.try_send(Event::Idle { position })
         {
             reader.intake.told_idle(position);

@@ -271,11 +271,37 @@ async fn a_transaction_whose_part_held_the_main_thread_up_and_was_undone_comes_a
     scene.send(&[insert(2, "b"), commit(at), begin(at + 50), insert(3, "c"), commit(at + 50)]).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(matches!(scene.lease.read(true, true), Read::Over));
+    // Nor is it told how far the source is: that would be past what may come again.
+    scene.keepalive(100_000).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(scene.link.try_event().unwrap().is_none());
     assert!(scene.lease.rewind());
     scene.link.hungry();
     let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
     assert_eq!((told(&batch), batch.transactions), ((3, true), 2));
+}
+
+#[tokio::test]
+async fn no_position_is_told_past_what_was_handed_over_and_may_be_undone() {
+    let mut scene = Scene::lent().await;
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a")]).await;
+    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    scene.send(&[insert(2, "b"), commit(at)]).await;
+    assert_eq!(told(&*scene.batch(true, true).await), (1, true));
+    // Held up by that one.
+    scene.keepalive(100_000).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(matches!(scene.lease.read(true, true), Read::Over));
+    assert!(scene.link.try_event().unwrap().is_none());
+    assert!(scene.lease.rewind());
+    scene.link.hungry();
+    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    assert_eq!(told(&batch), (2, true));
+    // It is applied: the next life would begin behind it.
+    scene.link.hungry();
+    scene.keepalive(100_001).await;
+    assert!(matches!(event(&mut scene.link).await, Event::Idle { position: Lsn(100_001) }));
 }
 
 #[tokio::test]

@@ -65,18 +65,35 @@ fn the_destination_may_lose_what_was_not_on_disk() {
 #[test]
 fn the_source_is_never_told_that_something_is_here_before_it_is_on_disk() {
     let pair = flowing(quick());
-    survives(&pair, "kill -9 without a WAL writer", || {
-        let writer =
-            pair.mirror.value("mirror", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
-        assert!(signal(writer.parse().expect("there is one"), "STOP"));
-        // The source is told every second how far the mirror is.
-        std::thread::sleep(Duration::from_millis(2500));
-        kill9(&writer);
-        pair.mirror.kill9_postmaster();
-        pair.mirror.start();
-    });
+    survives(&pair, "kill -9 without a WAL writer", || dies_without_a_wal_writer(&pair, || {}));
     // Else the gate would have found a slot that is past where the mirror stands, and compared all tables.
     assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.refusals"), "0");
+}
+
+#[test]
+fn nor_is_it_by_the_life_that_comes_after_a_cut_connection() {
+    let pair = flowing(quick().proxied());
+    for how in [Cut::Reset, Cut::Fin] {
+        survives(&pair, "kill -9 without a WAL writer", || {
+            dies_without_a_wal_writer(&pair, || {
+                std::thread::sleep(Duration::from_millis(300));
+                pair.proxy.as_ref().expect("it was asked for").cut(how);
+            });
+        });
+    }
+    assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.refusals"), "0");
+}
+
+fn dies_without_a_wal_writer(pair: &Pair, before: impl FnOnce()) {
+    let writer =
+        pair.mirror.value("mirror", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
+    assert!(signal(writer.parse().expect("there is one"), "STOP"));
+    before();
+    // The source is told every second how far the mirror is.
+    std::thread::sleep(Duration::from_millis(2500));
+    kill9(&writer);
+    pair.mirror.kill9_postmaster();
+    pair.mirror.start();
 }
 
 #[test]
