@@ -70,13 +70,16 @@ impl Following<'_> {
     }
 
     fn try_batch(&mut self, batch: &Batch, care: Care) -> Result<(), Error> {
-        if !self.open {
+        let begins = !self.open;
+        if begins {
             transaction::begin();
             self.open = true;
             self.opened = Some(Instant::now());
         }
         let results = transaction::attempt(|| {
-            hold_extension()?;
+            if begins {
+                hold_extension()?;
+            }
             self.applier.apply(batch, care)
         })
         .map_err(|error| self.applier.about(error))?;

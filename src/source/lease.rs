@@ -164,7 +164,7 @@ impl Reader {
                 self.lending.forget();
                 return Ok(Read::Over);
             }
-            if !reads {
+            if !reads || read > 0 && self.is_drained() {
                 break;
             }
             match self.read()? {

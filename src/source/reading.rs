@@ -113,6 +113,11 @@ impl Reader {
         Ok(count)
     }
 
+    /// Whether the last reading took all that the socket had.
+    pub(super) fn is_drained(&self) -> bool {
+        self.session.is_drained()
+    }
+
     /// Feeds what was read, up to the bounds.
     pub(super) fn take_buffered(&mut self) -> Result<(), Error> {
         while self.intake.reads() {

@@ -37,6 +37,7 @@ pub struct Streaming {
     socket: Socket,
     inbox: Inbox,
     outbox: BytesMut,
+    drained: bool,
 }
 
 impl Streaming {
@@ -50,7 +51,7 @@ impl Streaming {
                 Socket::Tls(Box::new(StreamOwned::new(connection, stream.into_std()?)))
             }
         };
-        Ok(Streaming { socket, inbox, outbox: BytesMut::new() })
+        Ok(Streaming { socket, inbox, outbox: BytesMut::new(), drained: false })
     }
 
     /// Lets this thread's runtime wait for the socket, until dropped.
@@ -98,18 +99,28 @@ impl Streaming {
     /// `Retry` when the connection is gone.
     pub fn fill(&mut self) -> Result<usize, Error> {
         let room = self.inbox.room();
+        let size = room.len();
         loop {
             match on_socket!(&mut self.socket, socket => socket.read(room)) {
                 Ok(0) => return Err(failure::closed()),
                 Ok(count) => {
                     self.inbox.took(count);
+                    self.drained = count < size && !matches!(self.socket, Socket::Tls(_));
                     return Ok(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return Ok(0);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(failure::io_failure(error)),
             }
         }
+    }
+
+    /// Whether the last [fill](Self::fill) took all that the socket had. Under TLS only an empty one says so: a record at a time is read.
+    pub fn is_drained(&self) -> bool {
+        self.drained
     }
 
     /// Sends one CopyData message. What the socket doesn't take now goes with the next one, or with a [flush](Self::flush).
