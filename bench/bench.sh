@@ -140,7 +140,8 @@ measure_lags() {
   for contender in native native_binary odoo_mirror; do
     pause "$contender"
   done
-  for contender in native odoo_mirror; do
+  for contender in $(in_turn); do
+    [ "$contender" = native ] || [ "$contender" = odoo_mirror ] || continue
     resume "$contender"
     table=public.bench_mark
     [ "$contender" != odoo_mirror ] || table=odoo_mirror.bench_mark

@@ -135,7 +135,8 @@ impl Reader {
         if self.lending.calm < CALM_AFTER || !all_told {
             return false;
         }
-        self.lending.kept.begin();
+        // What was handed over last may still be at work: nothing is kept before the main thread says that all is committed.
+        self.lending.forget();
         self.lending.lent = true;
         true
     }

@@ -332,6 +332,42 @@ async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_w
     assert!(!scene.lease.rewind(), "its beginning is not kept any more");
 }
 
+/// What was handed over in parts before the stream was lent can't come again from what is kept since.
+#[tokio::test]
+async fn a_big_transaction_whose_end_is_still_at_work_when_the_stream_is_lent_is_not_rewound() {
+    let mut scene = Scene::lent().await;
+    scene.link.hungry();
+    let at = scene.next();
+    let long = "x".repeat(300_000);
+    scene.send(&[begin(at)]).await;
+    let mut lent = false;
+    let mut ended = false;
+    let mut sent = 0;
+    while !(lent && ended) {
+        if sent < 60 {
+            sent += 1;
+            scene.send(&[insert(sent, &long)]).await;
+        } else if sent == 60 {
+            sent += 1;
+            scene.send(&[commit(at)]).await;
+        }
+        scene.lease.read(true, false);
+        while let Some(event) = scene.link.try_event().unwrap() {
+            match event {
+                Event::Batch(batch) if batch.boundary.is_some() => ended = true,
+                Event::Batch(_) => scene.link.hungry(),
+                Event::Lent => lent = true,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(!scene.lease.rewind());
+    let at = scene.next();
+    scene.send(&[begin(at), insert(1, "a"), commit(at)]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!scene.lease.rewind(), "the beginning of the big one is not there");
+}
+
 #[tokio::test]
 async fn a_command_ends_the_lease() {
     let mut scene = Scene::lent().await;

@@ -161,11 +161,15 @@ impl Who {
         let gone = || "the process is gone";
         let ticks = match self {
             Who::One(pid) => Stat::read(*pid).ok_or_else(gone)?.own,
-            Who::Tree(pid) => {
-                let postmaster = Stat::read(*pid).ok_or_else(gone)?;
+            // A child that ends between the two looks would be among neither the living nor the ended: then once more.
+            Who::Tree(pid) => loop {
+                let before = Stat::read(*pid).ok_or_else(gone)?;
                 let living: u64 = children(*pid).filter_map(Stat::read).map(|stat| stat.own).sum();
-                postmaster.own + postmaster.ended + living
-            }
+                let postmaster = Stat::read(*pid).ok_or_else(gone)?;
+                if postmaster.ended == before.ended {
+                    break postmaster.own + postmaster.ended + living;
+                }
+            },
         };
         // Linux counts in hundredths of a second, whatever the kernel's own clock.
         Ok(ticks * 10)
