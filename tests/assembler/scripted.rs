@@ -23,14 +23,17 @@ pub fn batches(bytes: &[u8]) -> usize {
         .collect();
     let history = history(&setup, &transactions, &[order & 3, order >> 2 & 3, order >> 4 & 3, order >> 6]);
     for cuts in [&[*cut % 16, cut >> 4][..], &[0], &[255]] {
-        applied(&history, cuts);
+        applied(&history, cuts, false);
+        applied(&history, cuts, true);
     }
     history.transactions.len()
 }
 
-fn applied(history: &History, cuts: &[u8]) {
+/// `undone`: each transaction that comes in parts is undone after the first of them, once, and fed again.
+fn applied(history: &History, cuts: &[u8], undone: bool) {
     let tables: Vec<Arc<StreamTable>> = KINDS.iter().map(|kind| kind.stream_table(Standing::Ready)).collect();
     let mut drive = Drive::new(history, tables, Mirror::new(history.before.clone()), cuts);
+    let mut boundary = undone.then(|| drive.boundary());
     loop {
         let asked = match drive.go() {
             Stop::Boundary(asked) => {
@@ -38,9 +41,15 @@ fn applied(history: &History, cuts: &[u8]) {
                 let expected: &[Rows] =
                     passed.map_or(&history.before, |last| &history.transactions[last].after);
                 assert_eq!(drive.mirror.rows, expected, "after {} transactions", drive.passed);
+                boundary = undone.then(|| drive.boundary());
                 asked
             }
-            Stop::Within(asked) => asked,
+            Stop::Within(asked) => {
+                if let Some(boundary) = boundary.take_if(|_| !drive.odd) {
+                    drive.rewind(boundary);
+                }
+                asked
+            }
             Stop::End => break,
         };
         assert!(asked.copy_again.is_empty() && asked.misfits.is_empty());
