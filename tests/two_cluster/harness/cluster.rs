@@ -214,8 +214,13 @@ impl Cluster {
         // Its shared memory must be free before it can start again.
         let cwd = self.data_directory();
         eventually("the killed server's processes are gone", START_LIMIT, || {
+            // The worker has threads: the last of them frees the memory, when the first may be gone already.
             let processes = fs::read_dir("/proc").expect("/proc is there").flatten();
-            let mut cwds = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
+            let threads = processes.filter_map(|process| fs::read_dir(process.path().join("task")).ok());
+            let mut cwds = threads
+                .flatten()
+                .flatten()
+                .filter_map(|thread| fs::read_link(thread.path().join("cwd")).ok());
             (!cwds.any(|other| other == cwd)).then_some(())
         });
     }
