@@ -55,8 +55,14 @@ impl Lending {
         }
     }
 
-    /// From here on the network thread reads.
+    /// From here on the network thread reads, and nothing can be fed again.
     pub(super) fn end(&mut self) {
+        self.take_back();
+        self.forget();
+    }
+
+    /// From here on the network thread reads; what is kept may still be asked for.
+    fn take_back(&mut self) {
         self.lent = false;
         self.calm = 0;
     }
@@ -76,7 +82,6 @@ impl Lending {
     fn fail(&mut self, error: Error) {
         self.failed = Some(error);
         self.end();
-        self.forget();
     }
 
     /// What the main thread met.
@@ -144,7 +149,7 @@ impl Reader {
     /// What the main thread leaves lying is read by the network thread: the other has something else to do.
     pub(super) fn take_back_what_lies(&mut self) -> Result<(), Error> {
         if self.lending.lent && self.read()? > 0 {
-            self.lending.end();
+            self.lending.take_back();
         }
         Ok(())
     }
@@ -162,7 +167,6 @@ impl Reader {
             let reads = self.intake.reads();
             if much || self.intake.is_odd() || !reads && !whole {
                 self.lending.end();
-                self.lending.forget();
                 return Ok(Read::Over);
             }
             if !reads || read > 0 && self.is_drained() {

@@ -20,6 +20,7 @@ const NAP: Duration = Duration::from_millis(1);
 /// A source silent for so long in the middle of a transaction is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// The stream, from the socket to what is to be told of it, and who reads it.
 pub(super) struct Reader {
     session: Streaming,
     pub(super) intake: Intake,
@@ -144,7 +145,6 @@ impl Reader {
 
     pub(super) fn command(&mut self, command: StreamCommand) -> Result<(), Error> {
         self.lending.end();
-        self.lending.forget();
         self.intake.command(command)
     }
 

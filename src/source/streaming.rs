@@ -33,6 +33,7 @@ macro_rules! on_socket {
     };
 }
 
+/// CopyData in both directions. Dropping it closes the connection.
 pub struct Streaming {
     socket: Socket,
     inbox: Inbox,

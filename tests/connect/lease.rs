@@ -153,6 +153,19 @@ impl Scene {
         }
     }
 
+    /// A transaction begins, and its first row is taken; where it is.
+    async fn part(&mut self) -> u64 {
+        let at = self.next();
+        self.send(&[begin(at), insert(1, "a")]).await;
+        assert_eq!(told(&*self.batch(false, true).await), (1, false));
+        at
+    }
+
+    async fn told_batch(&mut self) -> Box<Batch> {
+        let Event::Batch(batch) = event(&mut self.link).await else { panic!("no batch") };
+        batch
+    }
+
     async fn batch(&mut self, open: bool, eager: bool) -> Box<Batch> {
         match self.read_until_something(open, eager).await {
             Read::Batch(batch) => batch,
@@ -255,7 +268,7 @@ async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
     scene.link.hungry();
     let at = scene.next();
     scene.send(&[begin(at), insert(1, "a"), commit(at)]).await;
-    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    let batch = scene.told_batch().await;
     assert_eq!(told(&batch), (1, true));
     assert!(matches!(scene.lease.read(false, true), Read::Over));
     assert!(!scene.lease.rewind());
@@ -264,9 +277,7 @@ async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
 #[tokio::test]
 async fn a_transaction_whose_part_held_the_main_thread_up_and_was_undone_comes_again_whole() {
     let mut scene = Scene::lent().await;
-    let at = scene.next();
-    scene.send(&[begin(at), insert(1, "a")]).await;
-    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    let at = scene.part().await;
     // Held up, and not hungry: the network thread reads on, and hands over nothing.
     scene.send(&[insert(2, "b"), commit(at), begin(at + 50), insert(3, "c"), commit(at + 50)]).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -277,16 +288,14 @@ async fn a_transaction_whose_part_held_the_main_thread_up_and_was_undone_comes_a
     assert!(scene.link.try_event().unwrap().is_none());
     assert!(scene.lease.rewind());
     scene.link.hungry();
-    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    let batch = scene.told_batch().await;
     assert_eq!((told(&batch), batch.transactions), ((3, true), 2));
 }
 
 #[tokio::test]
 async fn no_position_is_told_past_what_was_handed_over_and_may_be_undone() {
     let mut scene = Scene::lent().await;
-    let at = scene.next();
-    scene.send(&[begin(at), insert(1, "a")]).await;
-    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    let at = scene.part().await;
     scene.send(&[insert(2, "b"), commit(at)]).await;
     assert_eq!(told(&*scene.batch(true, true).await), (1, true));
     // Held up by that one.
@@ -296,7 +305,7 @@ async fn no_position_is_told_past_what_was_handed_over_and_may_be_undone() {
     assert!(scene.link.try_event().unwrap().is_none());
     assert!(scene.lease.rewind());
     scene.link.hungry();
-    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    let batch = scene.told_batch().await;
     assert_eq!(told(&batch), (2, true));
     // It is applied: the next life would begin behind it.
     scene.link.hungry();
@@ -308,9 +317,7 @@ async fn no_position_is_told_past_what_was_handed_over_and_may_be_undone() {
 async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_was() {
     let mut scene = Scene::lent().await;
     scene.link.hungry();
-    let at = scene.next();
-    scene.send(&[begin(at), insert(1, "a")]).await;
-    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    let at = scene.part().await;
     scene.link.hungry();
     let long = "x".repeat(1000);
     let rows: Vec<Sent> = (2..500).map(|id| insert(id, &long)).collect();
@@ -327,7 +334,7 @@ async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_w
         }
     }
     scene.send(&[commit(at)]).await;
-    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    let batch = scene.told_batch().await;
     assert_eq!((more + told(&batch).0, told(&batch).1), (498, true));
     assert!(!scene.lease.rewind(), "its beginning is not kept any more");
 }
@@ -380,15 +387,13 @@ async fn a_command_ends_the_lease() {
 async fn a_relation_that_was_altered_ends_the_lease() {
     let mut scene = Scene::lent().await;
     scene.link.hungry();
-    let at = scene.next();
-    scene.send(&[begin(at), insert(1, "a")]).await;
-    assert_eq!(told(&*scene.batch(false, true).await), (1, false));
+    let at = scene.part().await;
     scene.link.hungry();
     let Sent::Relation(mut relation) = relation() else { unreachable!() };
     relation.replica_identity = ReplicaIdentity::Full;
     scene.send(&[Sent::Relation(relation), insert(2, "b"), commit(at)]).await;
     assert!(matches!(scene.read_until_something(true, true).await, Read::Over));
-    let Event::Batch(batch) = event(&mut scene.link).await else { panic!("no batch") };
+    let batch = scene.told_batch().await;
     assert_eq!(told(&batch), (1, true));
 }
 
