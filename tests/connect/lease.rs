@@ -350,7 +350,9 @@ async fn a_big_transaction_whose_end_is_still_at_work_when_the_stream_is_lent_is
     let mut lent = false;
     let mut ended = false;
     let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !(lent && ended) {
+        assert!(Instant::now() < deadline, "lent: {lent}, ended: {ended}, sent: {sent}");
         if sent < 60 {
             sent += 1;
             scene.send(&[insert(sent, &long)]).await;
@@ -358,7 +360,8 @@ async fn a_big_transaction_whose_end_is_still_at_work_when_the_stream_is_lent_is
             sent += 1;
             scene.send(&[commit(at)]).await;
         }
-        scene.lease.read(true, false);
+        assert!(matches!(scene.lease.read(true, false), Read::Over | Read::Nothing));
+        tokio::time::sleep(Duration::from_millis(1)).await;
         while let Some(event) = scene.link.try_event().unwrap() {
             match event {
                 Event::Batch(batch) if batch.boundary.is_some() => ended = true,

@@ -21,11 +21,7 @@ fn proxy(pair: &Pair) -> &Proxy {
 }
 
 fn calm(builder: PairBuilder) -> Pair {
-    let pair = builder.start();
-    pair.on_source(SCHEMA);
-    pair.publish_all();
-    pair.configure_and_start();
-    pair.wait_ready(LIMIT);
+    let pair = builder.mirroring(SCHEMA);
     be_calm(&pair);
     pair
 }

@@ -7,12 +7,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn flowing(builder: PairBuilder) -> Pair {
-    let pair = builder.start();
-    pair.on_source(SCHEMA);
-    pair.publish_all();
-    pair.configure_and_start();
-    pair.wait_ready(LIMIT);
-    pair
+    builder.mirroring(SCHEMA)
 }
 
 fn quick() -> PairBuilder {

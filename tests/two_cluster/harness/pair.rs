@@ -55,6 +55,18 @@ impl PairBuilder {
         self
     }
 
+    /// Starts, runs `schema` on the source, publishes all tables that are then there, configures, starts and waits until all of
+    /// them are ready.
+    #[track_caller]
+    pub fn mirroring(self, schema: &str) -> Pair {
+        let pair = self.start();
+        pair.on_source(schema);
+        pair.publish_all();
+        pair.configure_and_start();
+        pair.wait_ready(Duration::from_secs(60));
+        pair
+    }
+
     #[track_caller]
     pub fn start(self) -> Pair {
         let source = self.source.start();
@@ -94,16 +106,10 @@ impl Pair {
         Self::builder().start()
     }
 
-    /// Runs `schema` on the source, publishes all tables that are then there, configures, starts and waits until all of
-    /// them are ready.
+    /// As [`PairBuilder::mirroring`].
     #[track_caller]
     pub fn mirroring(schema: &str) -> Self {
-        let pair = Self::start();
-        pair.on_source(schema);
-        pair.publish_all();
-        pair.configure_and_start();
-        pair.wait_ready(Duration::from_secs(60));
-        pair
+        Self::builder().mirroring(schema)
     }
 
     // SQL on either side.
