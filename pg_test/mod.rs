@@ -8,6 +8,7 @@
 
 use pgrx::prelude::*;
 
+mod column;
 mod functions;
 mod linter;
 mod metrics;

@@ -1,7 +1,7 @@
 //! The shell: the only floor that knows Postgres from inside, and the only one with `unsafe`.
 
 mod api;
-mod apply;
+pub(crate) mod apply;
 mod applying;
 mod board;
 mod copy;

@@ -1,11 +1,13 @@
 //! One mirrored column's values: from the wire's bytes to datums.
 
+use std::ops::Range;
+
 use pgrx::prelude::*;
 
 use crate::wire::Column;
 
 /// How a column's values are read.
-pub(super) struct ColumnReader {
+pub(crate) struct ColumnReader {
     /// Position in the mirror table's row, from 0.
     pub(super) position: usize,
     pub(super) type_oid: pg_sys::Oid,
@@ -25,15 +27,22 @@ enum Shortcut {
     Int2,
     Int4,
     Int8,
+    Date,
+    Timestamp,
     Text,
 }
+
+/// What date.h and timestamp.h call a valid date and a valid timestamp: days and microseconds since
+/// 2000-01-01. The infinities, which lie outside, are valid too.
+const DATES: Range<i32> = -2_451_545..2_147_483_494 - 2_451_545;
+const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 impl ColumnReader {
     /// For a column of the mirror table; function state lives in `context`.
     ///
     /// # Safety
     /// `context` must outlive the reader.
-    pub(super) unsafe fn new(
+    pub(crate) unsafe fn new(
         attribute: &pg_sys::FormData_pg_attribute,
         position: usize,
         context: pg_sys::MemoryContext,
@@ -60,12 +69,10 @@ impl ColumnReader {
         let shortcut = match type_oid {
             pg_sys::BOOLOID => Shortcut::Bool,
             pg_sys::INT2OID => Shortcut::Int2,
-            pg_sys::INT4OID | pg_sys::DATEOID | pg_sys::OIDOID | pg_sys::FLOAT4OID => Shortcut::Int4,
-            pg_sys::INT8OID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID | pg_sys::FLOAT8OID
-                if attribute.atttypmod < 0 =>
-            {
-                Shortcut::Int8
-            }
+            pg_sys::INT4OID | pg_sys::OIDOID | pg_sys::FLOAT4OID => Shortcut::Int4,
+            pg_sys::INT8OID | pg_sys::FLOAT8OID => Shortcut::Int8,
+            pg_sys::DATEOID => Shortcut::Date,
+            pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID if attribute.atttypmod < 0 => Shortcut::Timestamp,
             pg_sys::TEXTOID | pg_sys::VARCHAROID if utf8 && attribute.atttypmod < 0 => Shortcut::Text,
             _ => Shortcut::None,
         };
@@ -85,7 +92,7 @@ impl ColumnReader {
     ///
     /// # Safety
     /// In a transaction; `scratch` is only borrowed.
-    pub(super) unsafe fn read(&mut self, column: Column<'_>, scratch: &mut Vec<u8>) -> Option<pg_sys::Datum> {
+    pub(crate) unsafe fn read(&mut self, column: Column<'_>, scratch: &mut Vec<u8>) -> Option<pg_sys::Datum> {
         match column {
             Column::Null | Column::Unchanged => None,
             // Some servers refuse to receive the empty query that they send.
@@ -98,9 +105,23 @@ impl ColumnReader {
                 Some(unsafe { self.short_binary(bytes).unwrap_or_else(|| self.receive(bytes, scratch)) })
             }
             Column::Text(bytes) => {
-                if self.shortcut == Shortcut::Text && std::str::from_utf8(bytes).is_ok() {
+                let valid = is_valid_text(bytes);
+                if self.shortcut == Shortcut::Text && valid {
                     // SAFETY: copies the bytes into a palloc'd text.
                     return Some(unsafe { text(bytes) });
+                }
+                if !valid {
+                    // An input function would stop at a zero byte, and trusts the encoding.
+                    // SAFETY: reads the bytes; what the encoding does not allow raises the error of a
+                    // receive function.
+                    unsafe {
+                        pg_sys::pg_verify_mbstr(
+                            pg_sys::GetDatabaseEncoding(),
+                            bytes.as_ptr().cast(),
+                            bytes.len() as i32,
+                            false,
+                        );
+                    }
                 }
                 scratch.clear();
                 scratch.extend_from_slice(bytes);
@@ -118,16 +139,26 @@ impl ColumnReader {
         }
     }
 
+    /// None where the type's receive function must read the value, or refuse it in its own words.
     unsafe fn short_binary(&self, bytes: &[u8]) -> Option<pg_sys::Datum> {
         match self.shortcut {
             Shortcut::None => None,
-            Shortcut::Bool => Some(pg_sys::Datum::from(*bytes.first()? != 0)),
+            Shortcut::Bool => <[u8; 1]>::try_from(bytes).ok().map(|[byte]| pg_sys::Datum::from(byte != 0)),
             Shortcut::Int2 => Some(pg_sys::Datum::from(i16::from_be_bytes(bytes.try_into().ok()?))),
             Shortcut::Int4 => Some(pg_sys::Datum::from(i32::from_be_bytes(bytes.try_into().ok()?))),
             Shortcut::Int8 => Some(pg_sys::Datum::from(i64::from_be_bytes(bytes.try_into().ok()?))),
-            // SAFETY: copies the bytes into a palloc'd text; anything but UTF-8 goes to the type's function,
-            // which words the error.
-            Shortcut::Text => std::str::from_utf8(bytes).is_ok().then(|| unsafe { text(bytes) }),
+            Shortcut::Date => {
+                let date = i32::from_be_bytes(bytes.try_into().ok()?);
+                let valid = DATES.contains(&date) || matches!(date, i32::MIN | i32::MAX);
+                valid.then(|| pg_sys::Datum::from(date))
+            }
+            Shortcut::Timestamp => {
+                let timestamp = i64::from_be_bytes(bytes.try_into().ok()?);
+                let valid = TIMESTAMPS.contains(&timestamp) || matches!(timestamp, i64::MIN | i64::MAX);
+                valid.then(|| pg_sys::Datum::from(timestamp))
+            }
+            // SAFETY: copies the bytes into a palloc'd text.
+            Shortcut::Text => is_valid_text(bytes).then(|| unsafe { text(bytes) }),
         }
     }
 
@@ -162,6 +193,11 @@ impl ColumnReader {
         }
         datum
     }
+}
+
+/// Whether a text of this database, which is in UTF-8, may hold the bytes.
+fn is_valid_text(bytes: &[u8]) -> bool {
+    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
 }
 
 unsafe fn text(bytes: &[u8]) -> pg_sys::Datum {

@@ -2,7 +2,7 @@
 //! (`direct`), or, when one was refused or the table isn't as the mirror makes them, through SPI, set by set (`steps`).
 
 mod aside;
-mod column;
+pub(crate) mod column;
 mod direct;
 mod finder;
 mod looking;
