@@ -129,7 +129,7 @@ fn only_the_key_is_not_null() {
     assert_eq!(
         create,
         ["CREATE TABLE \"odoo_mirror\".\"account_move\" (\n    \"id\" integer NOT NULL,\n    \
-          \"name\" character varying(5),\n    PRIMARY KEY (\"id\")\n) WITH (fillfactor = 90)"]
+          \"name\" character varying(5),\n    PRIMARY KEY (\"id\")\n) USING heap WITH (fillfactor = 90)"]
     );
 }
 

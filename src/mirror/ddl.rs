@@ -36,8 +36,10 @@ pub fn create_statements(shape: &MirrorShape) -> Vec<String> {
     if !shape.key.is_empty() {
         parts.push(format!("PRIMARY KEY ({})", key_list(shape)));
     }
-    // An updated row finds room on its own page, so that the update stays HOT.
-    vec![format!("CREATE TABLE {} (\n    {}\n) WITH (fillfactor = 90)", table(shape), parts.join(",\n    "))]
+    // default_table_access_method may name a method that takes no updates. An updated row finds room on its own page, so
+    // that the update stays HOT.
+    let (table, parts) = (table(shape), parts.join(",\n    "));
+    vec![format!("CREATE TABLE {table} (\n    {parts}\n) USING heap WITH (fillfactor = 90)")]
 }
 
 /// The statements that turn `current` into `wanted`; none when it is that already.

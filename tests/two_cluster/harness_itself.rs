@@ -55,6 +55,18 @@ fn a_dropped_cluster_leaves_no_file() {
 }
 
 #[test]
+#[should_panic(expected = "left something open")]
+fn a_server_that_left_something_open_fails_its_test() {
+    let cluster = Cluster::builder().start();
+    cluster.sql("postgres", "DO $$ BEGIN RAISE WARNING 'a note about nothing of the kind'; END $$");
+    assert_eq!(cluster.left_open(), Vec::<String>::new());
+    cluster.sql(
+        "postgres",
+        "DO $$ BEGIN RAISE WARNING 'relcache reference leak: relation \"t\" not closed'; END $$",
+    );
+}
+
+#[test]
 fn a_failing_statement_is_an_error_with_the_servers_words() {
     let cluster = Cluster::builder().start();
     let error = cluster.try_sql("postgres", "SELECT 1/0").expect_err("division by zero");

@@ -89,6 +89,9 @@ impl Direct {
             let result: *mut pg_sys::ResultRelInfo = node(pg_sys::NodeTag::T_ResultRelInfo);
             pg_sys::InitResultRelInfo(result, relation, 1, std::ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
+            // There triggers look for the table that they fire on. One that they don't find they open themselves.
+            (*estate).es_opened_result_relations =
+                pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
             let row_context = (*pg_sys::MakePerTupleExprContext(estate)).ecxt_per_tuple_memory;
             let descriptor = (*relation).rd_att;
             let new = pg_sys::ExecInitExtraTupleSlot(estate, descriptor, &raw const pg_sys::TTSOpsVirtual);
@@ -102,6 +105,7 @@ impl Direct {
     pub(super) fn command(&mut self, write: impl FnOnce(&mut Direct)) {
         // SAFETY: in a transaction, as around any statement.
         unsafe {
+            (*self.estate).es_output_cid = pg_sys::GetCurrentCommandId(true);
             pg_sys::AfterTriggerBeginQuery();
             write(self);
             pg_sys::AfterTriggerEndQuery(self.estate);
@@ -117,6 +121,10 @@ impl Direct {
             }
             pg_sys::ExecResetTupleTable((*self.estate).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
+            // The relation itself is the caller's to close; what triggers opened beside it is the executor's.
+            (*self.estate).es_opened_result_relations = std::ptr::null_mut();
+            pg_sys::ExecCloseResultRelations(self.estate);
+            pg_sys::ExecCloseRangeTableRelations(self.estate);
             pg_sys::FreeExecutorState(self.estate);
         }
     }

@@ -14,10 +14,14 @@ const MOST: usize = 100;
 const MOST_BYTES: usize = 64 * 1024;
 
 impl Direct {
-    /// Whether rows can be inserted together: nothing is to be called after each.
+    /// Whether rows can be inserted together: nothing is to be called after each, and the table's files are heap's. Pages of heap
+    /// in the files of another access method would be its ruin.
     pub(super) fn inserts_together(&self) -> bool {
-        // SAFETY: null, or the open relation's.
-        unsafe { (*self.relation).trigdesc.as_ref() }.is_none_or(|triggers| !triggers.trig_insert_after_row)
+        // SAFETY: the open relation's; its triggers are null where there are none.
+        let (method, triggers) =
+            unsafe { ((*(*self.relation).rd_rel).relam, (*self.relation).trigdesc.as_ref()) };
+        let heap = method == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID);
+        heap && triggers.is_none_or(|triggers| !triggers.trig_insert_after_row)
     }
 
     /// As [`insert`](Self::insert), for each of the rows.

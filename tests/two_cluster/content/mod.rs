@@ -4,6 +4,7 @@
 mod apply;
 mod apply_large;
 mod copying;
+mod executor;
 mod identities;
 mod odoo;
 mod partitions;

@@ -6,7 +6,7 @@ use postgres::{Client, NoTls, SimpleQueryMessage};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -339,23 +339,6 @@ impl Cluster {
         psql
     }
 
-    // The log.
-
-    pub fn log_path(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    pub fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.log_path()).unwrap_or_default()).into_owned()
-    }
-
-    fn log_tail(&self, lines: usize) -> String {
-        let log = self.log();
-        let from = log.lines().count().saturating_sub(lines);
-        let tail: Vec<&str> = log.lines().skip(from).collect();
-        format!("--- the end of {}'s log\n{}\n---", self.name, tail.join("\n"))
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Child>> {
         self.postmaster.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -370,7 +353,12 @@ impl Drop for Cluster {
             signal(child.id().cast_signed(), "QUIT");
             let _ = child.wait();
         }
+        let left_open = self.left_open();
         directory::remove(&self.directory);
+        // A panic while another unwinds would abort the whole run.
+        if !std::thread::panicking() {
+            assert!(left_open.is_empty(), "{} left something open:\n{}", self.name, left_open.join("\n"));
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod cluster_files;
+mod cluster_log;
 mod compare;
 mod directory;
 mod installation;
