@@ -15,6 +15,7 @@ pub mod proof;
 pub mod quote;
 pub mod ranges;
 mod route;
+pub mod session_settings;
 pub mod shape;
 pub mod snapshot;
 pub mod source_table;

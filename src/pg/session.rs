@@ -1,44 +1,19 @@
-//! How the worker's own session behaves, whatever the database's settings say (they reach background workers).
+//! How the worker's own session behaves, whatever the database's settings say: they reach background workers.
+//! Which settings are fixed is `mirror::session_settings`' to say.
 
 use std::ffi::CString;
 
 use pgrx::prelude::*;
 
 use super::guc;
+use crate::mirror::session_settings;
 
 /// Fixes the session's settings; called once, after connecting, in a transaction.
 pub fn set_up() {
-    let settings = [
-        ("datestyle", "ISO, MDY"),
-        ("intervalstyle", "postgres"),
-        ("timezone", "UTC"),
-        ("extra_float_digits", "3"),
-        ("bytea_output", "hex"),
-        ("client_encoding", "UTF8"),
-        ("search_path", ""),
-        ("row_security", "off"),
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_deferrable", "off"),
-        ("statement_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        ("transaction_timeout", "0"),
-        // Commits are confirmed to the source only once they are on disk; nobody waits for that here.
-        ("synchronous_commit", "off"),
-        // Foreign keys and other people's triggers are not for the mirror; ENABLE ALWAYS triggers fire.
-        ("session_replication_role", "replica"),
-        // Plans are made once, perhaps while a table is empty, and kept: they must use its key.
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("jit", "off"),
-        ("standard_conforming_strings", "on"),
-    ];
-    for (name, value) in settings {
-        set(name, value);
+    for setting in session_settings::here_fixed() {
+        set(setting.name, setting.value);
     }
+    set("search_path", session_settings::CATALOG_PATH);
     set_lock_timeout();
 }
 
@@ -47,10 +22,14 @@ pub fn set_lock_timeout() {
     set("lock_timeout", &guc::LOCK_TIMEOUT.get().to_string());
 }
 
+/// Leaves out a setting that this server doesn't know.
 fn set(name: &str, value: &str) {
     let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) else { return };
-    // SAFETY: the strings live through the call; the setting is this session's.
+    // SAFETY: the strings live through the calls; the setting is this session's.
     unsafe {
+        if pg_sys::GetConfigOption(name.as_ptr(), true, false).is_null() {
+            return;
+        }
         pg_sys::SetConfigOption(
             name.as_ptr(),
             value.as_ptr(),

@@ -16,6 +16,7 @@ use super::sql::Sql;
 use super::writers;
 use crate::error::Error;
 use crate::mirror::quote::quote_identifier;
+use crate::mirror::session_settings::VALUES_PATH;
 use crate::mirror::snapshot::Snapshot;
 use crate::wire::Lsn;
 
@@ -158,10 +159,9 @@ pub(super) async fn snapshot(
 ) -> Result<Result<Snapshotted, String>, Error> {
     let oid = table.oid;
     let table = table.sql();
-    // Planning a query on the table may run functions of its indexes, and not every one names its schemas.
     let begin = format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; \
-         SET LOCAL search_path = pg_catalog, public; \
+         SET LOCAL search_path = {VALUES_PATH}; \
          LOCK TABLE {table} IN ACCESS SHARE MODE"
     );
     let asked = format!(

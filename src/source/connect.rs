@@ -19,6 +19,7 @@ use super::tls;
 use crate::config::{Host, SourceConfig, TargetSessionAttrs, passfile};
 use crate::error::sqlstate::POOLER_HINT;
 use crate::error::{Error, Verdict};
+use crate::mirror::session_settings;
 
 /// For one address, when connect_timeout isn't given: a worker that waits for ever can't say why.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +120,7 @@ impl Connector {
         let mut channel = Channel::new(stream);
         let replication = kind == Kind::Replication;
         authentication::log_in(&mut channel, &self.config, password.as_ref(), replication).await?;
-        self.settle(&mut channel).await?;
+        self.settle(&mut channel, kind).await?;
         if replication {
             knows_replication(&mut channel).await?;
         }
@@ -127,9 +128,15 @@ impl Connector {
     }
 
     /// Sets what must not depend on the source's configuration, and passes over a standby.
-    async fn settle(&self, channel: &mut Channel) -> Result<(), Error> {
-        let version = channel.parameters.get("server_version").map(String::as_str).unwrap_or_default();
-        let rows = session::query(channel, &settings(major(version))).await?;
+    async fn settle(&self, channel: &mut Channel, kind: Kind) -> Result<(), Error> {
+        // The output functions of a stream run in the walsender, with its settings.
+        let search_path = match kind {
+            Kind::Replication => session_settings::VALUES_PATH,
+            Kind::Sql => session_settings::CATALOG_PATH,
+        };
+        let settings = session_settings::for_source(search_path);
+        let rows =
+            session::query(channel, &format!("{settings}; SELECT pg_catalog.pg_is_in_recovery()")).await?;
         let in_recovery = rows.last().and_then(|row| row.first()).and_then(Option::as_deref) == Some("t");
         match self.config.target_session_attrs {
             TargetSessionAttrs::ReadWrite | TargetSessionAttrs::Primary if in_recovery => {
@@ -204,29 +211,6 @@ async fn knows_replication(channel: &mut Channel) -> Result<(), Error> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// What every session of ours has, whatever the source's or the role's defaults are; then, whether
-/// the server is in recovery. default_transaction_read_only stays: nothing is written to the source.
-fn settings(major: u32) -> String {
-    let mut settings = String::from(
-        "SET search_path = ''; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
-         SET extra_float_digits = 3; SET bytea_output = hex; SET client_encoding = 'UTF8'; SET row_security = off; \
-         SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; ",
-    );
-    if major >= 14 {
-        settings.push_str("SET idle_session_timeout = 0; ");
-    }
-    if major >= 17 {
-        settings.push_str("SET transaction_timeout = 0; ");
-    }
-    settings + "SELECT pg_catalog.pg_is_in_recovery()"
-}
-
-/// `15.20 (Debian 15.20-1)` and `18beta1` are 15 and 18.
-fn major(version: &str) -> u32 {
-    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
-    version[..digits].parse().unwrap_or(0)
 }
 
 /// Of several failures, the first that somebody must mend, else the last.

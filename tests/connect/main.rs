@@ -8,6 +8,7 @@ mod cluster;
 mod fake;
 mod lease;
 mod servers;
+mod settings;
 mod stream;
 
 use odoo_mirror::config::SourceConfig;

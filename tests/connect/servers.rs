@@ -196,19 +196,6 @@ async fn a_dead_host_and_a_standby_are_passed_over_for_the_primary() {
 }
 
 #[tokio::test]
-async fn every_session_has_our_settings_whatever_the_sources_defaults_are() {
-    let clusters = Clusters::shared();
-    let config = format!("host=localhost port={} dbname=postgres user=postgres", clusters.port);
-    let sql = "SELECT string_agg(current_setting(name), '|') FROM unnest(ARRAY['DateStyle', 'IntervalStyle', 'TimeZone', \
-               'extra_float_digits', 'bytea_output', 'client_encoding', 'row_security', 'statement_timeout', \
-               'lock_timeout', 'idle_in_transaction_session_timeout', 'search_path', 'application_name']) AS name";
-    let expected = "ISO, MDY|postgres|UTC|3|hex|UTF8|off|0|0|0|\"\"|odoo_mirror";
-    assert_eq!(ask(&config, None, sql).await.unwrap(), expected);
-    let rows = connector(&config, None).replication().await.unwrap().query(sql).await.unwrap();
-    assert_eq!(rows[0][0].as_deref(), Some(expected));
-}
-
-#[tokio::test]
 async fn dropping_an_sql_session_ends_its_backend() {
     let clusters = Clusters::shared();
     let config = format!("host=localhost port={} dbname=postgres user=postgres", clusters.port);
