@@ -8,9 +8,9 @@ mod tests {
 
     fn table(name: &str, state: &str, more: &str) {
         Spi::run(&format!(
-            "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state,
+            "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, failure,
                  estimated_rows, estimated_bytes, copy_started_at, reason, hint)
-             VALUES ('{name}', 1, 'public', '{name}', '{{}}', '{{}}', '{state}', 1000, 100000,
+             VALUES ('{name}', 1, 'public', '{name}', '{{}}', '{{}}', '{state}', CASE '{state}' WHEN 'failed' THEN 'altered' END, 1000, 100000,
                  now() - interval '10 s', {more})"
         ))
         .expect("such a table can be noted");

@@ -8,14 +8,13 @@ mod tests {
 
     fn set_aside() {
         Spi::run(
-            "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state)
-             VALUES ('a', 1, 'public', 'a', '{}', '{\"key\": [\"task_id\", \"user_id\"]}', 'ready'),
-                    ('b', 2, 'public', 'b', '{}', '{\"key\": [\"id\"]}', 'failed');
+            "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, failure)
+             VALUES ('a', 1, 'public', 'a', '{}', '{\"key\": [\"task_id\", \"user_id\"]}', 'ready', NULL),
+                    ('b', 2, 'public', 'b', '{}', '{\"key\": [\"id\"]}', 'failed', 'refused');
              INSERT INTO odoo_mirror_internal.quarantine (table_name, key, operation, kept, error, sqlstate, attempts, retry_at)
              VALUES ('a', '{1,2}', 'insert', '{\"secret\": \"4711\"}', 'refused', '23514', 1, now() + interval '1 h'),
                     ('a', '{1,3}', 'delete', NULL, 'refused', 'P0001', 2, now() + interval '1 h'),
-                    ('b', '{7}', 'update', NULL, 'refused', '23505', 1, now() + interval '1 h');
-             UPDATE odoo_mirror_internal.tables SET reason = 'the mirror''s table refused a row: x' WHERE name = 'b'",
+                    ('b', '{7}', 'update', NULL, 'refused', '23505', 1, now() + interval '1 h')",
         )
         .expect("such rows can be noted");
     }

@@ -102,8 +102,7 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
     SELECT f.name, f.state, f.reason, f.hint,
            CASE WHEN f.state = 'copying' OR f.reltuples < 0 THEN f.in_rows ELSE f.reltuples::bigint END,
            f.in_rows, f.in_bytes,
-           CASE WHEN f.state = 'absent' THEN 0
-                WHEN f.state = 'failed' THEN NULL
+           CASE WHEN f.state = 'failed' THEN NULL
                 WHEN f.state = 'reconciling' THEN NULL
                 WHEN f.state <> 'copying' THEN 100
                 WHEN f.estimated_rows <= 0 THEN NULL
@@ -261,7 +260,7 @@ BEGIN
     GET DIAGNOSTICS counted = ROW_COUNT;
     -- A table that failed for them is compared from end to end.
     PERFORM odoo_mirror.resync(t.name) FROM odoo_mirror_internal.tables t
-    WHERE t.state = 'failed' AND t.reason LIKE 'the mirror''s table refused a row%'
+    WHERE t.failure = 'refused'
       AND (retry_failures.table_name IS NULL OR t.name = retry_failures.table_name);
     PERFORM odoo_mirror_internal.wake();
     RETURN counted;

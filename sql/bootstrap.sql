@@ -92,8 +92,12 @@ CREATE TABLE odoo_mirror_internal.tables (
     definition      jsonb NOT NULL,
     -- What the mirror's table is like.
     shape           jsonb NOT NULL,
-    state           text NOT NULL DEFAULT 'absent'
-                    CHECK (state IN ('absent', 'copying', 'catching_up', 'reconciling', 'ready', 'failed')),
+    state           text NOT NULL
+                    CHECK (state IN ('copying', 'catching_up', 'reconciling', 'ready', 'failed')),
+    -- Why it failed: by this it is decided what heals it. The reason and the hint are for people.
+    failure         text CHECK (failure IN ('unsuitable', 'not_published', 'name_taken', 'in_the_way', 'altered',
+                                            'refused', 'unreadable', 'too_big')),
+    failed_at       timestamptz,
     reason          text,
     hint            text,
     -- Why it must be taken over anew as it is on the source by now; NULL: it is as the source's.
@@ -126,7 +130,8 @@ CREATE TABLE odoo_mirror_internal.tables (
     last_change     timestamptz,
     -- Every row was proven equal to the source's as of this commit, at this time.
     verified_lsn    pg_lsn,
-    verified_at     timestamptz
+    verified_at     timestamptz,
+    CHECK ((state = 'failed') = (failure IS NOT NULL))
 ) WITH (fillfactor = 70);
 
 -- One row a key range of a copy: filled in by the transaction that brings its rows, so that a copy broken

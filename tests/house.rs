@@ -146,3 +146,29 @@ fn nothing_committed_names_a_machine_or_a_private_registry() {
         .collect();
     assert_none(broken, "what only one machine has");
 }
+
+#[test]
+fn a_tables_state_is_written_in_one_file() {
+    let states = "src/pg/registry/states.rs";
+    let sets = |text: &Text| {
+        let all = text.lines.join(" ");
+        // The columns after SET, up to the condition.
+        let updates = all.split("odoo_mirror_internal.tables").skip(1);
+        let mut set =
+            updates.filter_map(|rest| rest.trim_start().trim_start_matches("t ").strip_prefix("SET "));
+        set.any(|columns| {
+            let columns = columns.split(" WHERE ").next().unwrap_or_default();
+            ["state = ", "failure = ", "ready_since = ", "drift = "]
+                .iter()
+                .any(|column| columns.contains(column))
+        })
+    };
+    let rust = sources();
+    assert!(rust.iter().any(|text| text.path == states), "{states} is there");
+    let broken: Vec<String> =
+        rust.iter().filter(|text| text.path != states && sets(text)).map(|text| text.path.clone()).collect();
+    assert_none(broken, "the state of a table is written by {states} alone");
+    let sql = texts().into_iter().filter(|text| text.path.starts_with("sql/"));
+    let broken = sql.filter(sets).map(|text| text.path).collect();
+    assert_none(broken, "SQL functions write no state of a table");
+}

@@ -21,5 +21,6 @@ pub mod snapshot;
 pub mod source_table;
 pub mod stream_table;
 pub mod stuck;
+pub mod table_state;
 pub mod timeline;
 pub mod typemap;

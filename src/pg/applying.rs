@@ -12,6 +12,7 @@ use super::mirror::still_wanted;
 use super::{drifting, memory, origin, quarantine, registry, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
+use crate::mirror::table_state::Failure;
 
 impl Following<'_> {
     pub(super) fn batch(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -124,11 +125,9 @@ impl Following<'_> {
                 changed = true;
             }
             if let Some(error) = &result.refused {
-                let hint = error
-                    .hint
-                    .clone()
-                    .unwrap_or_else(|| format!("Mend that, then SELECT odoo_mirror.resync('{name}');"));
-                registry::fail(name, &quarantine::reason(error), &hint)?;
+                let failure = Failure::of_refusal(error.sqlstate.as_deref());
+                let hint = error.hint.clone().unwrap_or_else(|| failure.hint(name));
+                registry::fail(name, failure, &quarantine::reason(error), &hint)?;
                 changed = true;
             }
             if !result.verdicts.is_empty() {

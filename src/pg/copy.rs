@@ -9,7 +9,7 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::prelude::*;
 
 use super::board::{self, State};
-use super::copy_in::copy_in;
+use super::copy_in::{Broken, copy_in};
 use super::indexes::{self, Others};
 use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
@@ -18,9 +18,10 @@ use super::progress::{self, Settings};
 use super::registry::{self, Table};
 use super::sql::{self, Row};
 use super::{guc, mirror, quarantine, transaction, wait, worker};
-use crate::error::{Error, Verdict};
+use crate::error::{Error, Verdict, sqlstate};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
+use crate::mirror::table_state::{Failure, TableState};
 use crate::source::chunk::ChunkRequest;
 use crate::source::link::{Event, Request};
 
@@ -61,7 +62,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
 /// they are copied again. True: there were some.
 pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>) -> Result<bool, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
-    tables.retain(|table| table.state == "copying" && only.is_none_or(|name| name == table.name));
+    tables.retain(|table| table.state == TableState::Copying && only.is_none_or(|name| name == table.name));
     let pick = |event| match event {
         Event::Filenodes(filenodes) => Ok(filenodes),
         other => Err(other),
@@ -110,9 +111,9 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
         })
         .inspect_err(|_| transaction::abort()),
         Err(failure) => {
-            let (failed, error) = *failure;
+            let Failed { table, here, error } = *failure;
             transaction::abort();
-            let Some(failed) = failed else { return Err(error) };
+            let Some(failed) = table else { return Err(error) };
             board::write(|board| {
                 if let Some(live) = board.table(&failed) {
                     live.copying_rows = 0;
@@ -120,15 +121,8 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
                 }
             });
             // What the destination refuses, or the source won't give, concerns that table alone.
-            if error.verdict == Verdict::RetrySlowly && error.sqlstate.is_some() {
-                if transaction::transaction(|| quarantine::instead_of_copy(&failed, &error))? {
-                    return Ok(Copied::More);
-                }
-                let hint = error
-                    .hint
-                    .clone()
-                    .unwrap_or_else(|| format!("Mend that, then SELECT odoo_mirror.resync('{failed}');"));
-                transaction::transaction(|| registry::fail(&failed, &error.message, &hint))?;
+            if error.verdict == Verdict::RetrySlowly && (here || error.sqlstate.is_some()) {
+                transaction::transaction(|| fail(&failed, here, &error))?;
                 return Ok(Copied::More);
             }
             Err(error)
@@ -136,13 +130,41 @@ pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result
     }
 }
 
-/// What failed, and which table's range it was, if one was claimed.
-type Failed = Box<(Option<String>, Error)>;
+/// What failed.
+struct Failed {
+    /// Whose range it was, if one was claimed.
+    table: Option<String>,
+    /// The mirror's table didn't take its rows.
+    here: bool,
+    error: Error,
+}
 
-fn copy_claimed(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Failed> {
-    let claimed = transaction::attempt(|| claim(table)).map_err(|error| Box::new((None, error)))?;
+/// What the destination refuses is filled in piece by piece, if that can be; else the table fails.
+fn fail(table: &str, here: bool, error: &Error) -> Result<(), Error> {
+    let (failure, reason) = match here {
+        true => (Failure::of_refusal(error.sqlstate.as_deref()), quarantine::reason(error)),
+        false if sqlstate::is_too_big(error.sqlstate.as_deref().unwrap_or_default(), &error.message) => {
+            (Failure::TooBig, error.message.clone())
+        }
+        false => (Failure::Unreadable, error.message.clone()),
+    };
+    if failure == Failure::Refused && quarantine::instead_of_copy(table)? {
+        return Ok(());
+    }
+    registry::fail(table, failure, &reason, error.hint.as_deref().unwrap_or(&failure.hint(table)))
+}
+
+fn copy_claimed(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Box<Failed>> {
+    let claimed = transaction::attempt(|| claim(table));
+    let claimed = claimed.map_err(|error| Box::new(Failed { table: None, here: false, error }))?;
     let Some((table, ordinal)) = claimed else { return Ok(Copied::None) };
-    copy_range(network, guard, &table, ordinal).map_err(|error| Box::new((Some(table.name.clone()), error)))
+    copy_range(network, guard, &table, ordinal).map_err(|broken| {
+        let (here, error) = match broken {
+            Broken::There(error) => (false, error),
+            Broken::Here(error) => (true, error),
+        };
+        Box::new(Failed { table: Some(table.name.clone()), here, error })
+    })
 }
 
 /// Takes a range that nobody copies yet, and holds it until the transaction ends.
@@ -160,22 +182,25 @@ fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
     Ok(table.map(|table| (table, sql::number(row, 1) as i32)))
 }
 
-fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) -> Result<Copied, Error> {
+fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) -> Result<Copied, Broken> {
     let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else {
         return Ok(Copied::None);
     };
-    let must_see = if guard == Guard::Noted { transaction::attempt(progress::must_see)? } else { Vec::new() };
+    let must_see = match guard {
+        Guard::Noted => transaction::attempt(progress::must_see).map_err(Broken::There)?,
+        Guard::Passed => Vec::new(),
+    };
     let this = next_id();
     network.ask(Request::Chunk(request(this, table, range.range, guard, must_see)));
     let (text, past, filenode) = loop {
-        match network.next(PATIENCE)? {
+        match network.next(PATIENCE).map_err(Broken::There)? {
             Some(Event::ChunkStarted { id, snapshot, past, filenode }) if id == this => {
                 break (snapshot, past, filenode);
             }
             Some(Event::ChunkGivenUp { id, why }) if id == this => return Ok(Copied::Waits(why)),
             Some(Event::Waiting(why)) => board::set_state(State::Copying, &why),
             Some(_) => {}
-            None => check_pulse()?,
+            None => check_pulse().map_err(Broken::There)?,
         }
     };
     if range.replace {
@@ -188,7 +213,8 @@ fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) 
                 &format!("DELETE FROM odoo_mirror.{} WHERE {condition}", quote_identifier(&table.name)),
                 &[],
             )
-        })?;
+        })
+        .map_err(Broken::Here)?;
     }
     let bytes = Cell::new(0u64);
     let columns: Vec<String> = table.shape.columns.iter().map(|column| column.name.clone()).collect();
@@ -220,7 +246,8 @@ fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) 
         }
     });
     let bytes = bytes.get();
-    transaction::attempt(|| registry::range_done(&table.name, ordinal, &text, past, filenode, rows, bytes))?;
+    transaction::attempt(|| registry::range_done(&table.name, ordinal, &text, past, filenode, rows, bytes))
+        .map_err(Broken::There)?;
     Ok(Copied::More)
 }
 

@@ -6,7 +6,6 @@ use std::ffi::{CString, c_int, c_void};
 use pgrx::prelude::*;
 
 use super::owner::AsOwner;
-use super::quarantine::REFUSED;
 use crate::error::Error;
 
 /// Gives the next bytes; None at the end.
@@ -24,9 +23,18 @@ thread_local! {
     static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
 }
 
+/// Whose fault it is that a copy broke off.
+#[derive(Debug)]
+pub enum Broken {
+    /// The feed's.
+    There(Error),
+    /// The mirror's table doesn't take the rows.
+    Here(Error),
+}
+
 /// Copies into `odoo_mirror.table` what `feed` gives, in the open transaction, as the owner; returns the rows.
 /// On an error the caller aborts the transaction.
-pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) -> Result<u64, Error> {
+pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) -> Result<u64, Broken> {
     // SAFETY: the lifetime is cut short again below: the source is taken out before `feed`'s borrows end, on
     // every way out but a FATAL, which ends the process.
     let feed: Feed<'static> = unsafe { std::mem::transmute::<Feed<'_>, Feed<'static>>(feed) };
@@ -36,11 +44,8 @@ pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) ->
     let source = SOURCE.with_borrow_mut(Option::take);
     // What stopped the feed is the cause; the error that COPY raised for it only carries it out.
     match source.and_then(|source| source.failure) {
-        Some(failure) => Err(failure),
-        None => copied.map_err(|error| match error.sqlstate {
-            Some(_) => error.while_doing(REFUSED),
-            None => error,
-        }),
+        Some(failure) => Err(Broken::There(failure)),
+        None => copied.map_err(Broken::Here),
     }
 }
 

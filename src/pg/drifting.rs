@@ -21,6 +21,7 @@ use crate::mirror::ddl;
 use crate::mirror::drift::{self, Change, Outcome};
 use crate::mirror::shape::{MirrorShape, ShapeError, mirror_name};
 use crate::mirror::source_table::SourceTable;
+use crate::mirror::table_state::{Failure, TableState};
 use crate::source::catalog::Seen;
 use crate::source::link::{Event, Request};
 use crate::source::stream::StreamCommand;
@@ -63,8 +64,8 @@ impl Drifting {
 /// The stream stands before a change that doesn't fit its table; the changes before it are applied in the open transaction.
 pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), Error> {
     let tables = transaction::attempt(registry::tables)?;
-    let sound = |table: &&Table| table.state != "failed" && table.drift.is_none();
-    let table = tables.iter().filter(sound).find(|table| table.source.oid == unfit.relation.id);
+    let table =
+        tables.iter().filter(|table| table.is_sound()).find(|table| table.source.oid == unfit.relation.id);
     if let Some(table) = table {
         let seen = look(following, told_to_go_on)?;
         let binary = following.binary;
@@ -84,7 +85,7 @@ fn meet_in(table: &Table, relation: &Relation, seen: Result<Seen, Error>, binary
     let why = match seen {
         Err(error) => format!("the source changed it, and can't tell how by now: {error}"),
         Ok(seen) => match outcome(table, &seen, Some(relation)) {
-            Some(Outcome::Follow { changes, becomes }) if table.state == "ready" => {
+            Some(Outcome::Follow { changes, becomes }) if table.state == TableState::Ready => {
                 let followed = transaction::subtransaction(|| {
                     follow(table, &changes, &becomes, binary)?;
                     let changed = registry::tables()?.into_iter().find(|known| known.name == table.name);
@@ -116,11 +117,13 @@ pub(super) fn notice(following: &mut Following<'_>, watched: &Watched) -> Result
         return Ok(());
     }
     let mut found = Vec::new();
-    for table in following.tables.iter().filter(|table| table.state != "failed" && table.drift.is_none()) {
+    for table in following.tables.iter().filter(|table| table.is_sound()) {
         let now = watched.tables.iter().find(|now| now.oid == table.source.oid);
         // One that is being compared anyway is compared once more when it is ready: a table that is emptied again and again
         // would never be.
-        let waits = |now: &SourceTable| table.state == "reconciling" && drift::only_moved(&table.source, now);
+        let waits = |now: &SourceTable| {
+            table.state == TableState::Reconciling && drift::only_moved(&table.source, now)
+        };
         if let Some(now) = now.filter(|now| drift::differs(&table.source, now) && !waits(now)) {
             found.push((table.name.clone(), table.generation, now.clone()));
         }
@@ -162,7 +165,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
     let tables = transaction::transaction(registry::tables)?;
     for (name, generation, before) in &noticed.tables {
         let known = tables.iter().find(|table| table.name == *name && table.generation == *generation);
-        let Some(table) = known.filter(|table| table.state != "failed" && table.drift.is_none()) else {
+        let Some(table) = known.filter(|table| table.is_sound()) else {
             continue;
         };
         let Some(now) = seen.tables.iter().find(|now| now.oid == before.oid) else { continue };
@@ -172,7 +175,9 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
             None | Some(Outcome::Same) => {}
             // Changed once more in between: the next look comes.
             Some(Outcome::Follow { .. }) if went_on => {}
-            Some(Outcome::Follow { changes, becomes }) if table.state == "ready" || changes.is_empty() => {
+            Some(Outcome::Follow { changes, becomes })
+                if table.state == TableState::Ready || changes.is_empty() =>
+            {
                 let binary = following.binary;
                 let followed = transaction::transaction(|| follow(table, &changes, &becomes, binary));
                 match followed {
@@ -183,7 +188,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
                     Err(_) | Ok(()) => {}
                 }
             }
-            Some(Outcome::Compare) if table.state == "ready" => {
+            Some(Outcome::Compare) if table.state == TableState::Ready => {
                 transaction::transaction(|| {
                     registry::redescribe(name, &as_kept(table, now))?;
                     registry::compare(name, "its file changed on the source")?;
@@ -191,7 +196,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
                 })?;
             }
             // Later.
-            Some(Outcome::Compare) if table.state == "reconciling" => continue,
+            Some(Outcome::Compare) if table.state == TableState::Reconciling => continue,
             Some(Outcome::Refill(why)) => transaction::transaction(|| registry::drifted(name, &why))?,
             Some(Outcome::Fail { reason, .. }) => {
                 transaction::transaction(|| registry::drifted(name, &reason))?;
@@ -251,7 +256,7 @@ fn take_over_in(
     why: &str,
 ) -> Result<(), Error> {
     match shape {
-        Err(error) => mirror::note_failure(now, &error.to_string(), &error.hint())?,
+        Err(error) => mirror::fail_to_take_in(now, Failure::Unsuitable, &error.to_string(), &error.hint())?,
         // A table renamed as well keeps its name here until the next look.
         Ok(shape) => {
             let shape = MirrorShape { name: table.name.clone(), ..shape.clone() };

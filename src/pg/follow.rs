@@ -18,6 +18,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::mirror::stream_table::StreamTable;
+use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
 use crate::source::stream::{Bounds, StreamCommand, StreamRequest};
@@ -52,7 +53,8 @@ pub fn follow(
         quarantine::begin()?;
         registry::tables()
     })?;
-    let binary = tables.iter().filter(|table| table.state != "failed").all(|table| table.shape.binary_stream);
+    let binary =
+        tables.iter().filter(|table| !table.state.is_failed()).all(|table| table.shape.binary_stream);
     let counting = Counting::load(&mut progress)?;
     progress.reconnects += 1;
     if let Some(cause) = super::worker::take_cause() {
@@ -228,13 +230,12 @@ impl<'a> Following<'a> {
     fn may_apply_in_parts(&self) -> bool {
         self.care == Care::None
             && !self.reconciling.is_comparing()
-            && self.tables.iter().all(|table| table.state == "ready")
+            && self.tables.iter().all(|table| table.state == TableState::Ready)
     }
 
     /// What is done between source transactions.
     fn look_after(&mut self) -> Result<(), Error> {
-        let settled = |table: &Table| matches!(table.state.as_str(), "ready" | "failed");
-        let every = match self.tables.iter().all(settled) {
+        let every = match self.tables.iter().all(|table| table.state.is_settled()) {
             true if self.drifting.is_waiting() => PATIENCE,
             true => jobs::pace().map_or(LOOK_EVERY, |pace| LOOK_EVERY.min(pace)),
             false => PATIENCE,
@@ -265,7 +266,7 @@ impl<'a> Following<'a> {
     pub(super) fn stream_tables(&self) -> Vec<Arc<StreamTable>> {
         // A renamed table stands in the registry under both names; the one that failed must not hide the other.
         let (failed, sound): (Vec<&Table>, Vec<&Table>) =
-            self.tables.iter().partition(|table| table.state == "failed");
+            self.tables.iter().partition(|table| table.state.is_failed());
         let all = failed.into_iter().chain(sound);
         all.map(|table| {
             let told = self.tells && table.name == memory::TABLE;
@@ -279,7 +280,7 @@ impl<'a> Following<'a> {
         if !self.open && position > self.applied {
             self.applied = position;
             // The stream has passed the copies' snapshots, or soon will have.
-            if self.tables.iter().any(|table| table.state == "catching_up") {
+            if self.tables.iter().any(|table| table.state == TableState::CatchingUp) {
                 self.look_again();
             }
         }

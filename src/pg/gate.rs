@@ -136,7 +136,7 @@ fn unlike(inspection: &Inspection, known: &[Table]) -> Option<String> {
         Ok(MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name)))
     });
     let shapes = shapes.unwrap_or_default();
-    known.iter().filter(|table| table.state != "failed").find_map(|table| {
+    known.iter().filter(|table| !table.state.is_failed()).find_map(|table| {
         let there = sources
             .iter()
             .zip(&shapes)
@@ -290,8 +290,7 @@ fn take_job_along(job: &str) -> Result<(), Error> {
 
 /// Looks whether all tables have been compared since the mirror began anew: then nothing is stale any more.
 pub fn settle(progress: &mut Progress, tables: &[Table]) -> Result<(), Error> {
-    let settled = |table: &Table| matches!(table.state.as_str(), "ready" | "failed");
-    if progress.stale && tables.iter().all(settled) {
+    if progress.stale && tables.iter().all(|table| table.state.is_settled()) {
         transaction::transaction(|| {
             progress::set_equal()?;
             refusals::are_equal()

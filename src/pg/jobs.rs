@@ -9,6 +9,7 @@ use super::{mirror, objects, reconcile, sql, table_making, tending, transaction}
 use crate::error::Error;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
+use crate::mirror::table_state::Failure;
 use crate::source::inspect::Inspection;
 
 struct Job {
@@ -104,7 +105,7 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
         for table in following.tables.iter().filter(|table| job.chooses(table)) {
             match &inspection {
                 Some(inspection) => resync(inspection, table, job)?,
-                None if table.state != "failed" => {
+                None if !table.state.is_failed() => {
                     reconcile::add(&table.name, job.repair, "verify()", &job.id)?;
                 }
                 None => {}
@@ -141,9 +142,12 @@ fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error
         .find(|(source, _)| source.schema == table.source.schema && source.name == table.source.name);
     match found {
         None => {
-            registry::fail(&table.name, mirror::NOT_PUBLISHED, "ALTER PUBLICATION … ADD TABLE on the source.")
+            let hint = "ALTER PUBLICATION … ADD TABLE on the source.";
+            registry::fail(&table.name, Failure::NotPublished, registry::NOT_PUBLISHED, hint)
         }
-        Some((_, Err(error))) => registry::fail(&table.name, &error.to_string(), &error.hint()),
+        Some((_, Err(error))) => {
+            registry::fail(&table.name, Failure::Unsuitable, &error.to_string(), &error.hint())
+        }
         Some((source, Ok(shape))) => {
             if let Some(found) = inspection.tables.iter().find(|found| found.table.oid == source.oid) {
                 objects::note_comments(&shape.name, &found.comments)?;
@@ -165,13 +169,12 @@ fn finish(following: &Following<'_>, job: &Job) -> Result<(), Error> {
         &[Some(&job.id)],
     )?;
     let chosen: Vec<&Table> = following.tables.iter().filter(|table| job.chooses(table)).collect();
-    let under_way = |state: &str| matches!(state, "copying" | "catching_up" | "reconciling");
-    if compared.is_some() || !job.verify && chosen.iter().any(|table| under_way(&table.state)) {
+    if compared.is_some() || !job.verify && chosen.iter().any(|table| !table.state.is_settled()) {
         return Ok(());
     }
     let failed: Vec<String> = chosen
         .iter()
-        .filter(|table| table.state == "failed")
+        .filter(|table| table.state.is_failed())
         .map(|table| format!("{}: {}", table.name, table.reason.as_deref().unwrap_or_default()))
         .collect();
     let failed = (!failed.is_empty()).then(|| failed.join("; "));

@@ -2,7 +2,7 @@
 //! is stopped or fails.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::board::{self, State};
 use super::network::Network;
@@ -19,6 +19,7 @@ use crate::mirror::drift;
 use crate::mirror::shape::{MirrorShape, mirror_name};
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::stuck::Stuck;
+use crate::mirror::table_state::{Cure, Failure};
 use crate::source::check;
 use crate::source::connect::Connector;
 use crate::source::inspect::{InspectRequest, Inspection};
@@ -227,9 +228,12 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
             _ => None,
         });
         match (shape, failure, known) {
-            (Err(error), _, _) => note_failure(source, &error.to_string(), &error.hint())?,
+            (Err(error), _, _) => {
+                fail_to_take_in(source, Failure::Unsuitable, &error.to_string(), &error.hint())?;
+            }
             (_, Some(failure), _) => {
-                note_failure(source, &failure.message, failure.hint.as_deref().unwrap_or_default())?;
+                let hint = failure.hint.as_deref().unwrap_or_default();
+                fail_to_take_in(source, Failure::Unsuitable, &failure.message, hint)?;
             }
             (Ok(shape), None, None) => {
                 take_in(source, &shape, &found.ranges, filling)?;
@@ -242,9 +246,9 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
                 take_in(source, &shape, &found.ranges, filling)?;
                 ddl_history::note(&shape.name, "dropped and made anew", COMPARED)?;
             }
-            (Ok(shape), None, Some(table)) if table.state == "failed" && heals(table, source) => {
+            (Ok(shape), None, Some(table)) if heals(table, source) => {
                 take_in(source, &shape, &found.ranges, filling)?;
-                if table.reason.as_deref() == Some(NOT_PUBLISHED) {
+                if table.state.failure() == Some(Failure::NotPublished) {
                     ddl_history::note(&shape.name, "published again", COMPARED)?;
                 }
             }
@@ -256,12 +260,12 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
             source.schema == table.source.schema && source.name == table.source.name
                 || renamed(known, source).is_some_and(|renamed| renamed.name == table.name)
         });
-        if !published && table.state != "failed" {
+        if !published && table.state.failure() != Some(Failure::NotPublished) {
             let hint = format!(
                 "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
                 table.name, table.name
             );
-            registry::fail(&table.name, NOT_PUBLISHED, &hint)?;
+            registry::fail(&table.name, Failure::NotPublished, registry::NOT_PUBLISHED, &hint)?;
             ddl_history::note(&table.name, "no longer published", "its rows stay as they were")?;
         }
     }
@@ -272,44 +276,42 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
 /// The mirrored table that the source calls otherwise by now, by a name that nothing else has here: it will be renamed.
 pub fn renamed<'a>(known: &'a [Table], now: &SourceTable) -> Option<&'a Table> {
     let name = mirror_name(&now.schema, &now.name);
-    let renamed = known.iter().find(|table| table.state != "failed" && table.source.oid == now.oid)?;
+    let renamed = known.iter().find(|table| !table.state.is_failed() && table.source.oid == now.oid)?;
     known.iter().all(|table| table.name != name).then_some(renamed)
 }
 
 const COMPARED: &str = "taken in as it is by now; its rows are compared with the source's";
 
-pub const NOT_PUBLISHED: &str = "the source no longer publishes it";
+/// A failure that only another try can prove to be over is tried again after so many seconds: with the looks that come every
+/// `poll_interval`, that is within half a minute.
+const TRY_AFTER: i64 = 10;
 
-/// Whether the cause of the failure is gone when the table passes all checks again: it failed one, or isn't what it was then.
+/// Whether a table that failed is to be taken in, now that it passes all checks: its cause is gone, may be, or the table isn't what
+/// it was then.
 pub fn heals(table: &Table, now: &SourceTable) -> bool {
-    let checked = |reason: &str| reason == NOT_PUBLISHED || reason.starts_with(UNSUITABLE);
-    table.reason.as_deref().is_some_and(checked) || drift::differs(&table.source, now)
+    let Some(failure) = table.state.failure() else { return false };
+    let gone = match failure.cure() {
+        Cure::Look => true,
+        Cure::Trial => unix_now() - table.failed_at >= TRY_AFTER,
+        Cure::Here | Cure::Change => false,
+    };
+    gone || drift::differs(&table.source, now)
 }
 
-/// How the reasons begin of tables that failed a check.
-const UNSUITABLE: &str = "can't be mirrored: ";
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs().cast_signed())
+}
 
-pub fn note_failure(source: &SourceTable, reason: &str, hint: &str) -> Result<(), Error> {
+/// Notes why a table of the source isn't mirrored, or not as it is by now.
+pub fn fail_to_take_in(
+    source: &SourceTable,
+    failure: Failure,
+    reason: &str,
+    hint: &str,
+) -> Result<(), Error> {
     let name = mirror_name(&source.schema, &source.name);
-    let definition = serde_json::to_string(source).map_err(|_| Error::stop("a table can't be noted"))?;
-    let shape = serde_json::to_string(&MirrorShape::unfit(&name))
-        .map_err(|_| Error::stop("a table can't be noted"))?;
-    super::sql::run(
-        "INSERT INTO odoo_mirror_internal.tables (name, source_oid, source_schema, source_name, definition, shape, state, reason, hint) \
-         VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'failed', $7, $8) \
-         ON CONFLICT (name) DO UPDATE SET state = 'failed', reason = excluded.reason, hint = excluded.hint, drift = NULL",
-        &[
-            Some(&name),
-            Some(&source.oid.to_string()),
-            Some(&source.schema),
-            Some(&source.name),
-            Some(&definition),
-            Some(&shape),
-            Some(&format!("{UNSUITABLE}{reason}")),
-            Some(hint),
-        ],
-    )
-    .map(drop)
+    registry::fail_to_take_in(&name, source, failure, &format!("can't be mirrored: {reason}"), hint)
 }
 
 /// Plans a table's copy; what is in the way here fails that table, not the mirror.
@@ -322,7 +324,8 @@ pub fn take_in(
     let planned = transaction::subtransaction(|| table_making::plan(source, shape, ranges, filling));
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
-            note_failure(source, &error.message, error.hint.as_deref().unwrap_or_default())
+            let hint = error.hint.as_deref().unwrap_or_default();
+            fail_to_take_in(source, Failure::InTheWay, &error.message, hint)
         }
         planned => planned,
     }

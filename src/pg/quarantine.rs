@@ -12,22 +12,20 @@ use super::apply::{Applier, Care, Held, Verdicts};
 use super::follow::Following;
 use super::registry::{self, Table};
 use super::sql::{self, text};
-use super::transaction;
+use super::{table_making, transaction};
 use crate::error::Error;
 use crate::mirror::batch::{Batch, Boundary};
 use crate::mirror::fence::RowKey;
 use crate::mirror::kept::KeptColumn;
 use crate::mirror::shape::RowIdentity;
 use crate::mirror::stream_table::Layout;
+use crate::mirror::table_state::{Cure, Failure, TableState};
 use crate::wire::Lsn;
-
-/// How the reasons begin of tables that fail since rows are refused: such a failure may pass.
-pub const REFUSED: &str = "the mirror's table refused a row";
 
 /// How often it is tried, and undone, whether kept rows would still be refused.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// A failed table of which no row is kept is compared anew this often.
+/// A failed table of which no row can be tried is compared anew this often.
 const TRY_EVERY: Duration = Duration::from_secs(25);
 
 /// Kept rows, of different errors, that are tried at a time of each table.
@@ -36,14 +34,14 @@ const PROBES: usize = 5;
 /// Why a table fails.
 pub fn reason(error: &Error) -> String {
     match error.sqlstate {
-        Some(_) => format!("{REFUSED}: {}", error.message),
+        Some(_) => format!("the mirror's table refused a row: {}", error.message),
         None => format!("the mirror's table can't take a change: {}", error.message),
     }
 }
 
-/// Whether the table failed since it was refused a row.
+/// Whether the table failed since its mirror didn't take what the source has: that may pass here.
 fn refused(table: &Table) -> bool {
-    table.state == "failed" && table.reason.as_deref().is_some_and(|reason| reason.starts_with(REFUSED))
+    table.state.failure().is_some_and(|failure| failure.cure() == Cure::Here)
 }
 
 /// What refused a row.
@@ -149,10 +147,10 @@ pub fn forget(table: &str) -> Result<(), Error> {
 
 /// A copy met a refused row, and can't tell which: the table is compared piece by piece instead, which can leave it out. False: that
 /// can't be, and the table fails.
-pub fn instead_of_copy(name: &str, error: &Error) -> Result<bool, Error> {
+pub fn instead_of_copy(name: &str) -> Result<bool, Error> {
     let tables = registry::tables()?;
     let table = tables.iter().find(|table| table.name == name && table.shape.identity == RowIdentity::Key);
-    if table.is_none() || !error.message.starts_with(REFUSED) {
+    if table.is_none() {
         return Ok(false);
     }
     registry::reconcile_instead(name, "a row was refused, and it is filled piece by piece")?;
@@ -166,7 +164,20 @@ pub fn begin() -> Result<(), Error> {
          WHERE retry_at > pg_catalog.clock_timestamp()",
         &[],
     )?;
-    registry::tables()?.iter().filter(|table| refused(table)).try_for_each(anew)
+    for table in registry::tables()?.iter().filter(|table| refused(table)) {
+        if may_go_on(table)? {
+            anew(table)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether another try may succeed: a table that somebody altered must be as it was made.
+fn may_go_on(table: &Table) -> Result<bool, Error> {
+    match table.state.failure() {
+        Some(Failure::Altered) => Ok(table_making::is_as_made(&table.shape).unwrap_or(false)),
+        _ => Ok(true),
+    }
 }
 
 fn anew(table: &Table) -> Result<(), Error> {
@@ -195,20 +206,23 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     if following.quarantine.probed.is_none_or(|probed| probed.elapsed() >= PROBE_EVERY) {
         following.quarantine.probed = Some(Instant::now());
         let held = following.applier.held();
-        let probed =
-            |table: &&Table| held.contains_key(&table.name) && (table.state == "ready" || refused(table));
+        let probed = |table: &&Table| {
+            held.contains_key(&table.name) && (table.state == TableState::Ready || refused(table))
+        };
         for table in following.tables.iter().filter(probed) {
-            if passes(table)? {
+            if passes(table)? == Some(true) {
                 mended |= refused(table);
                 transaction::transaction(|| cause_is_gone(table))?;
             }
         }
     }
     for table in following.tables.iter().filter(|table| refused(table)) {
-        let kept = following.applier.held().contains_key(&table.name);
         let tried = following.quarantine.tried.entry(table.name.clone()).or_insert_with(Instant::now);
-        if !kept && tried.elapsed() >= TRY_EVERY {
-            *tried = Instant::now();
+        if tried.elapsed() < TRY_EVERY {
+            continue;
+        }
+        *tried = Instant::now();
+        if passes(table)? != Some(false) && transaction::transaction(|| may_go_on(table))? {
             mended = true;
             transaction::transaction(|| anew(table))?;
         }
@@ -218,8 +232,10 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         following.tell = true;
         following.look_again();
     }
-    let streamed =
-        following.tables.iter().filter(|table| matches!(table.state.as_str(), "ready" | "reconciling"));
+    let streamed = following
+        .tables
+        .iter()
+        .filter(|table| matches!(table.state, TableState::Ready | TableState::Reconciling));
     let streamed: HashSet<&str> = streamed.map(|table| table.name.as_str()).collect();
     if following.applier.held().keys().any(|table| streamed.contains(table.as_str())) {
         transaction::transaction(|| ask_for_due(&streamed))?;
@@ -252,7 +268,7 @@ fn ask_for_due(streamed: &HashSet<&str>) -> Result<(), Error> {
 
 /// Some kept row of the table would be taken now.
 fn cause_is_gone(table: &Table) -> Result<(), Error> {
-    if table.state == "failed" {
+    if table.state.is_failed() {
         return anew(table);
     }
     sql::run(
@@ -262,8 +278,8 @@ fn cause_is_gone(table: &Table) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Tries a kept row of each error, and undoes it: true, if one would be taken.
-fn passes(table: &Table) -> Result<bool, Error> {
+/// Tries a kept row of each error, and undoes it: true, if one would be taken; None, if none is kept that can be tried.
+fn passes(table: &Table) -> Result<Option<bool>, Error> {
     let rows = transaction::transaction(|| {
         sql::run(
             "SELECT DISTINCT ON (error) pg_catalog.to_json(key)::text, operation = 'delete', kept::text \
@@ -272,6 +288,7 @@ fn passes(table: &Table) -> Result<bool, Error> {
             &[Some(&table.name), Some(&PROBES.to_string())],
         )
     })?;
+    let mut tried = None;
     for row in &rows {
         let kept = (text(row, 1) != "t").then(|| columns(table, &text(row, 2)));
         let key = key(&text(row, 0));
@@ -281,10 +298,11 @@ fn passes(table: &Table) -> Result<bool, Error> {
             continue;
         };
         if would_pass(&batch) {
-            return Ok(true);
+            return Ok(Some(true));
         }
+        tried = Some(false);
     }
-    Ok(false)
+    Ok(tried)
 }
 
 fn would_pass(batch: &Batch) -> bool {

@@ -1,5 +1,7 @@
 //! Which tables are mirrored, and how far each is: the registry's rows. In the caller's transaction.
 
+mod states;
+
 use std::sync::Arc;
 
 use super::sql::{self, Row, lsn, number, text};
@@ -9,16 +11,15 @@ use crate::mirror::shape::MirrorShape;
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::stream_table::{JudgedRange, Standing, StreamColumn, StreamTable};
+use crate::mirror::table_state::TableState;
 use crate::wire::Lsn;
 
-/// For a new beginning: tables that are still published are taken in again, and keep their counters.
-pub fn forget_tables() -> Result<(), Error> {
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'failed', reason = $1, hint = NULL",
-        &[Some(super::mirror::NOT_PUBLISHED)],
-    )
-    .map(drop)
-}
+pub use self::states::{
+    Proof, compared, drifted, fail, fail_to_take_in, forget_tables, set_catching_up, set_ready, take_in,
+};
+
+/// Said of a table that left the publication.
+pub const NOT_PUBLISHED: &str = "the source no longer publishes it";
 
 /// Says of all tables that are being compared or copied why that is.
 pub fn stale_because(reason: &str) -> Result<(), Error> {
@@ -36,8 +37,10 @@ pub struct Table {
     pub name: String,
     pub source: SourceTable,
     pub shape: MirrorShape,
-    pub state: String,
+    pub state: TableState,
     pub reason: Option<String>,
+    /// When it failed, in seconds of Unix time; 0: it didn't.
+    pub failed_at: i64,
     /// Why it must be taken over anew as it is on the source by now: until then its events are left out.
     pub drift: Option<String>,
     pub generation: u64,
@@ -57,7 +60,8 @@ pub struct Range {
 pub fn tables() -> Result<Vec<Table>, Error> {
     let mut tables = Vec::new();
     for row in sql::run(
-        "SELECT name, definition, shape, state, reason, generation, drift FROM odoo_mirror_internal.tables ORDER BY name",
+        "SELECT name, definition, shape, state, reason, generation, drift, failure, extract(epoch FROM failed_at)::bigint \
+         FROM odoo_mirror_internal.tables ORDER BY name",
         &[],
     )? {
         let name = text(&row, 0);
@@ -66,14 +70,15 @@ pub fn tables() -> Result<Vec<Table>, Error> {
              WHERE table_name = $1 ORDER BY ordinal",
             &[Some(&name)],
         )?;
-        let unreadable = |_| {
+        let unreadable = || {
             Error::stop(format!("the mirror's record of table \"{name}\" can't be read"))
                 .hint("SELECT odoo_mirror.resync() makes it anew.")
         };
         tables.push(Table {
-            source: serde_json::from_str(&text(&row, 1)).map_err(unreadable)?,
-            shape: serde_json::from_str(&text(&row, 2)).map_err(unreadable)?,
-            state: text(&row, 3),
+            source: serde_json::from_str(&text(&row, 1)).map_err(|_| unreadable())?,
+            shape: serde_json::from_str(&text(&row, 2)).map_err(|_| unreadable())?,
+            state: TableState::parse(&text(&row, 3), row[7].as_deref()).ok_or_else(unreadable)?,
+            failed_at: number(&row, 8),
             reason: row[4].clone(),
             drift: row[6].clone(),
             generation: number(&row, 5) as u64,
@@ -120,18 +125,23 @@ impl Table {
             left_out: self.source.left_out.iter().map(|left_out| left_out.column.clone()).collect(),
             key: self.shape.key.clone(),
             key_folds: self.shape.key_bytes_mean_equality,
-            standing: match self.state.as_str() {
+            standing: match self.state {
                 _ if self.drift.is_some() => Standing::Filtered,
-                "ready" => Standing::Ready,
-                "copying" | "catching_up" => Standing::Judged(judged()),
-                "reconciling" => Standing::Loose,
-                _ => Standing::Filtered,
+                TableState::Ready => Standing::Ready,
+                TableState::Copying | TableState::CatchingUp => Standing::Judged(judged()),
+                TableState::Reconciling => Standing::Loose,
+                TableState::Failed(_) => Standing::Filtered,
             },
             recorded,
             told,
             seen: self.source.seen.parse().ok(),
             generation: self.generation,
         })
+    }
+
+    /// It is neither failed nor waiting to be taken over: the stream's changes are applied to it.
+    pub fn is_sound(&self) -> bool {
+        !self.state.is_failed() && self.drift.is_none()
     }
 
     fn mirror_type(&self, column: &str) -> String {
@@ -144,26 +154,6 @@ impl Table {
         let all = self.ranges.iter().all(|range| range.snapshot.is_some());
         all.then(|| self.ranges.iter().map(|range| range.past).max().unwrap_or(Lsn::ZERO))
     }
-}
-
-/// The table fails, alone.
-pub fn fail(name: &str, reason: &str, hint: &str) -> Result<(), Error> {
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'failed', reason = $2, hint = $3, ready_since = NULL, drift = NULL \
-         WHERE name = $1",
-        &[Some(name), Some(reason), Some(hint)],
-    )
-    .map(drop)
-}
-
-/// The source changed the table, and only its rows can tell how: it is to be taken over as it is by now.
-pub fn drifted(name: &str, reason: &str) -> Result<(), Error> {
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'reconciling', drift = $2, reason = $2, hint = NULL, ready_since = NULL, \
-                verified_lsn = NULL, generation = generation + 1 WHERE name = $1",
-        &[Some(name), Some(reason)],
-    )
-    .map(drop)
 }
 
 /// The table was altered as the source altered its own.
@@ -260,8 +250,7 @@ pub fn copy_again(table: &str, ordinal: i32) -> Result<(), Error> {
         "UPDATE odoo_mirror_internal.ranges SET snapshot = NULL, replace = true WHERE table_name = $1 AND ordinal = $2::int",
         &[Some(table), Some(&ordinal.to_string())],
     )?;
-    sql::run("UPDATE odoo_mirror_internal.tables SET state = 'copying' WHERE name = $1", &[Some(table)])
-        .map(drop)
+    states::copying_again(table)
 }
 
 /// All ranges again, in one, in place of what is there.
@@ -272,12 +261,7 @@ pub fn copy_all_again(table: &str, reason: &str) -> Result<(), Error> {
         "INSERT INTO odoo_mirror_internal.ranges (table_name, ordinal, replace) VALUES ($1, 0, true)",
         &[Some(table)],
     )?;
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'copying', reason = $2, generation = generation + 1, \
-                copy_started_at = pg_catalog.clock_timestamp() WHERE name = $1",
-        &[Some(table), Some(reason)],
-    )
-    .map(drop)
+    states::copying_anew(table, reason)
 }
 
 /// The table's rows are compared with the source's, online, and what differs is written; readers keep what is there.
@@ -316,12 +300,7 @@ fn compare_all(table: &str, reason: &str) -> Result<(), Error> {
              ranges_done = false, keys_only = false",
         &[Some(table), Some(reason)],
     )?;
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'reconciling', reason = $2, hint = NULL, ready_since = NULL, \
-                verified_lsn = NULL, generation = generation + 1 WHERE name = $1",
-        &[Some(table), Some(reason)],
-    )
-    .map(drop)
+    states::reconciling(table, reason)
 }
 
 /// These keys (columns as text, in key order) are compared with the source's rows once more, and mended.
@@ -344,24 +323,4 @@ pub fn recheck(table: &str, keys: &[Vec<String>]) -> Result<(), Error> {
         )?;
     }
     Ok(())
-}
-
-/// Tables whose ranges are all in stand at the stream's door.
-pub fn set_catching_up() -> Result<(), Error> {
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables t SET state = 'catching_up' WHERE state = 'copying' \
-         AND NOT EXISTS (SELECT FROM odoo_mirror_internal.ranges r WHERE r.table_name = t.name AND r.snapshot IS NULL)",
-        &[],
-    )
-    .map(drop)
-}
-
-/// The table shows the source as of the applied commit.
-pub fn set_ready(name: &str) -> Result<(), Error> {
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET state = 'ready', reason = NULL, \
-                ready_since = pg_catalog.clock_timestamp() WHERE name = $1",
-        &[Some(name)],
-    )
-    .map(drop)
 }

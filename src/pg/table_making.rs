@@ -47,33 +47,7 @@ pub fn plan(
         super::objects::let_go_of(&shape.name)?;
     }
     alter(&shape.name, statements)?;
-    let json =
-        |value: Result<String, serde_json::Error>| value.map_err(|_| Error::stop("a table can't be noted"));
-    let definition = json(serde_json::to_string(source))?;
-    let described = json(serde_json::to_string(shape))?;
-    sql::run(
-        "INSERT INTO odoo_mirror_internal.tables AS t \
-             (name, source_oid, source_schema, source_name, definition, shape, state, hint, estimated_rows, \
-              estimated_bytes, copy_started_at) \
-         VALUES ($1, $2::oid, $3, $4, $5::jsonb, $6::jsonb, 'copying', $7, $8::bigint, $9::bigint, \
-                 pg_catalog.clock_timestamp()) \
-         ON CONFLICT (name) DO UPDATE SET source_oid = excluded.source_oid, source_schema = excluded.source_schema, \
-             source_name = excluded.source_name, definition = excluded.definition, shape = excluded.shape, \
-             state = 'copying', reason = NULL, hint = excluded.hint, generation = t.generation + 1, \
-             estimated_rows = excluded.estimated_rows, estimated_bytes = excluded.estimated_bytes, \
-             copy_started_at = excluded.copy_started_at, ready_since = NULL, drift = NULL",
-        &[
-            Some(&shape.name),
-            Some(&source.oid.to_string()),
-            Some(&source.schema),
-            Some(&source.name),
-            Some(&definition),
-            Some(&described),
-            shape.note.as_deref(),
-            Some(&source.estimated_rows.to_string()),
-            Some(&source.bytes.to_string()),
-        ],
-    )?;
+    super::registry::take_in(source, shape)?;
     if filling == Filling::Online && shape.identity == RowIdentity::Key {
         let reason =
             if rows_there { "its rows are being compared with the source's" } else { "it is being filled" };
@@ -100,6 +74,12 @@ pub fn plan(
         )?;
     }
     Ok(())
+}
+
+/// Whether the mirror's table is as it was made.
+pub fn is_as_made(shape: &MirrorShape) -> Result<bool, Error> {
+    let here = table_here(&shape.name)?;
+    Ok(here.is_some_and(|here| ddl::difference(&here, shape).is_empty()))
 }
 
 /// Runs statements on a mirror table, as the owner. After an Err the caller's (sub)transaction must be undone.

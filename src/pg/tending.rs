@@ -10,6 +10,7 @@ use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::{copy, mirror, objects, reconcile, transaction};
 use crate::error::Error;
+use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
@@ -28,12 +29,10 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     };
     let new = watched.tables.iter().any(|found| {
         !following.tables.iter().any(|table| {
-            table.source.oid == found.oid
-                && table.source.name == found.name
-                && (table.state != "failed" || !mirror::heals(table, found))
+            table.source.oid == found.oid && table.source.name == found.name && !mirror::heals(table, found)
         })
     });
-    let gone = following.tables.iter().any(|table| table.state != "failed" && !same(table));
+    let gone = following.tables.iter().any(|table| !table.state.is_failed() && !same(table));
     if !new && !gone {
         return Ok(());
     }
@@ -72,20 +71,24 @@ pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<
 }
 
 fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
-    following.tables.iter().filter(|table| table.state != "failed").cloned().collect()
+    following.tables.iter().filter(|table| !table.state.is_failed()).cloned().collect()
 }
 
 /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
 /// up be ready; tells the stream what changed.
 pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
-    let copying =
-        following.tables.iter().find(|table| table.state == "copying").map(|table| table.name.clone());
+    let copying = following
+        .tables
+        .iter()
+        .find(|table| table.state == TableState::Copying)
+        .map(|table| table.name.clone());
     let copying = copying.filter(|_| Instant::now() >= following.source_again_at);
     let caught_up: Vec<String> = following
         .tables
         .iter()
         .filter(|table| {
-            table.state == "catching_up" && table.past().is_some_and(|past| past <= following.applied)
+            table.state == TableState::CatchingUp
+                && table.past().is_some_and(|past| past <= following.applied)
         })
         .map(|table| table.name.clone())
         .collect();
@@ -123,8 +126,9 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     }
     following.tables = transaction::transaction(registry::tables)?;
     following.tell = false;
-    let sound = |table: &&Table| table.state != "failed" && table.drift.is_none();
-    if following.binary && !following.tables.iter().filter(sound).all(|table| table.shape.binary_stream) {
+    if following.binary
+        && !following.tables.iter().filter(|table| table.is_sound()).all(|table| table.shape.binary_stream)
+    {
         return Err(Error::retry("a table's values must come as text: the stream starts anew"));
     }
     following.network.ask(Request::Command(StreamCommand::Resume {

@@ -14,6 +14,7 @@ mod doctor_each;
 mod drifting;
 mod dying;
 mod exporters;
+mod failing;
 mod gate;
 mod harness_itself;
 mod installing;

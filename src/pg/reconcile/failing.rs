@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Verdicts, notes, registry, reload};
 use crate::error::{Error, Verdict, sqlstate};
+use crate::mirror::table_state::{Failure, TableState};
 use crate::pg::follow::Following;
 use crate::pg::{quarantine, transaction};
 use crate::source::probe::ProbeStep;
@@ -32,11 +33,13 @@ pub(super) fn cannot_be_compared(following: &mut Following<'_>, error: &Error) -
     let name = &comparing.table.name;
     transaction::transaction(|| {
         notes::failed(name, error)?;
-        if comparing.table.state == "ready" {
+        if comparing.table.state == TableState::Ready {
             return Ok(());
         }
+        let failure =
+            if stays(error) { Failure::TooBig } else { Failure::of_refusal(error.sqlstate.as_deref()) };
         let reason = format!("its rows can't be compared with the source's: {}", error.message);
-        registry::fail(name, &reason, error.hint.as_deref().unwrap_or(&then_resync(name)))
+        registry::fail(name, failure, &reason, error.hint.as_deref().unwrap_or(&failure.hint(name)))
     })?;
     reload(following)
 }
@@ -52,13 +55,10 @@ pub(super) fn refused(
     let name = &comparing.table.name;
     transaction::transaction(|| {
         notes::failed(name, error)?;
+        let failure = Failure::of_refusal(error.sqlstate.as_deref());
         let reason = quarantine::reason(error);
-        registry::fail(name, &reason, error.hint.as_deref().unwrap_or(&then_resync(name)))?;
+        registry::fail(name, failure, &reason, error.hint.as_deref().unwrap_or(&failure.hint(name)))?;
         quarantine::note(name, verdicts, quarantine::Source::Comparing(at))
     })?;
     reload(following)
-}
-
-fn then_resync(name: &str) -> String {
-    format!("Mend that, then SELECT odoo_mirror.resync('{name}');")
 }

@@ -22,6 +22,7 @@ use crate::mirror::batch::Batch;
 use crate::mirror::fence::{Passed, Record};
 use crate::mirror::proof::{Piece, Tiling};
 use crate::mirror::snapshot::Snapshot;
+use crate::mirror::table_state::TableState;
 use crate::source::link::{Prober, Request};
 use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
 use crate::source::stream::StreamCommand;
@@ -192,16 +193,15 @@ pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
             let table = now(&comparing.note.table);
             let same = table.is_some_and(|table| {
                 table.generation == comparing.table.generation
-                    && matches!(table.state.as_str(), "ready" | "reconciling")
+                    && matches!(table.state, TableState::Ready | TableState::Reconciling)
             });
             let listed = next.as_ref().is_some_and(|next| {
-                next.table == comparing.note.table || comparing.table.state == "reconciling"
+                next.table == comparing.note.table || comparing.table.state == TableState::Reconciling
             });
             // A table that readers wait for goes before one that is only verified.
-            let urgent = next
-                .as_ref()
-                .and_then(|next| now(&next.table))
-                .is_some_and(|next| next.state == "reconciling" && comparing.table.state != "reconciling");
+            let urgent = next.as_ref().and_then(|next| now(&next.table)).is_some_and(|next| {
+                next.state == TableState::Reconciling && comparing.table.state != TableState::Reconciling
+            });
             (same && (listed || next.is_some()), urgent)
         }
     };

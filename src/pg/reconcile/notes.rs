@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::mirror::fence::RowKey;
 use crate::pg::apply::Verdicts;
+use crate::pg::registry::{self, Proof};
 use crate::pg::sql::{self, text};
 use crate::wire::Lsn;
 
@@ -77,7 +78,7 @@ pub(super) fn piece_done(
             Some(&generation.to_string()),
         ],
     )?;
-    crate::pg::registry::recheck(&note.table, &outcome.again)?;
+    registry::recheck(&note.table, &outcome.again)?;
     Ok(updated.is_some())
 }
 
@@ -104,7 +105,7 @@ pub(super) fn keys_done(note: &Note, keys: &[RowKey], outcome: &Outcome) -> Resu
          WHERE r.table_name = $1 AND r.key = d.key",
         &[Some(&note.table), Some(&keys)],
     )?;
-    crate::pg::registry::recheck(&note.table, &outcome.again)?;
+    registry::recheck(&note.table, &outcome.again)?;
     let updated = sql::value(
         "UPDATE odoo_mirror_internal.reconciles SET compared = compared + $2::bigint, different = different + $3::bigint, \
                 written = written + $4::bigint, \
@@ -142,21 +143,12 @@ pub(super) fn table_done(note: &Note, generation: u64, at: Lsn) -> Result<bool, 
         &[Some(&note.table), Some(&generation.to_string())],
     )?;
     let Some(row) = rows.first() else { return Ok(false) };
-    let proven = text(row, 0) == "t";
-    sql::run(
-        "UPDATE odoo_mirror_internal.tables SET \
-             state = 'ready', ready_since = CASE state WHEN 'ready' THEN ready_since ELSE pg_catalog.clock_timestamp() END, \
-             reason = CASE state WHEN 'ready' THEN reason END, \
-             verified_lsn = CASE WHEN $4::boolean THEN verified_lsn WHEN $3::boolean THEN $2::pg_lsn END, \
-             verified_at = CASE WHEN $4::boolean THEN verified_at WHEN $3::boolean THEN pg_catalog.clock_timestamp() END \
-         WHERE name = $1",
-        &[
-            Some(&note.table),
-            Some(&at.to_string()),
-            Some(if proven { "true" } else { "false" }),
-            Some(&text(row, 6)),
-        ],
-    )?;
+    let proof = match (text(row, 6) == "t", text(row, 0) == "t") {
+        (true, _) => Proof::Unchanged,
+        (false, true) => Proof::Equal(at),
+        (false, false) => Proof::Different,
+    };
+    registry::compared(&note.table, proof)?;
     job_result(&note.table, row, at)?;
     Ok(true)
 }
