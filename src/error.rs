@@ -5,7 +5,10 @@
 
 use std::error::Error as StdError;
 
+mod shown;
 pub mod sqlstate;
+
+pub use shown::shown;
 
 /// What an error asks for. Each failure has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,14 +84,30 @@ impl Error {
 
     /// What a server said, judged by its SQLSTATE. Our hint, which names the fix, wins over the server's.
     ///
+    /// All of it is cut and made fit to be [shown].
+    ///
     /// The detail of a data or constraint error (classes 22 and 23) quotes values and is left out.
     pub fn reported(sqlstate: &str, message: &str, detail: Option<&str>, hint: Option<&str>) -> Self {
         let quotes_values = sqlstate.starts_with("22") || sqlstate.starts_with("23");
         let mut error =
-            Self::new(sqlstate::verdict(sqlstate, message), sqlstate::discreet(sqlstate, message));
-        error.detail = detail.filter(|_| !quotes_values).map(str::to_owned);
-        error.hint = sqlstate::hint(sqlstate, message).or(hint).map(str::to_owned);
-        error.sqlstate = Some(sqlstate.to_owned());
+            Self::new(sqlstate::verdict(sqlstate, message), shown(&sqlstate::discreet(sqlstate, message)));
+        error.detail = detail.filter(|_| !quotes_values).map(shown);
+        error.hint = sqlstate::hint(sqlstate, message).map(str::to_owned).or_else(|| hint.map(shown));
+        error.sqlstate = Some(shown(sqlstate)).filter(|sqlstate| !sqlstate.is_empty());
+        error
+    }
+
+    /// As [reported](Self::reported), by the source: its hint is told as the source's own. Nobody
+    /// should run what a stranger's server proposes without knowing who proposes it.
+    pub fn reported_by_source(
+        sqlstate: &str,
+        message: &str,
+        detail: Option<&str>,
+        hint: Option<&str>,
+    ) -> Self {
+        let mut error = Self::reported(sqlstate, message, detail, None);
+        error.hint =
+            error.hint.or_else(|| hint.map(|hint| format!("The source's own hint: {}", shown(hint))));
         error
     }
 

@@ -10,6 +10,7 @@ use postgres_protocol::message::backend::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::failure;
+use super::screen::{self, Screen};
 use super::socket::Stream;
 use crate::error::Error;
 
@@ -18,8 +19,6 @@ const CHUNK: usize = 256 * 1024;
 const LEAST_ROOM: usize = CHUNK / 4;
 /// An empty buffer that grew beyond this for one large message is given back.
 const LARGEST_KEPT: usize = 16 * CHUNK;
-/// PostgreSQL itself sends none larger.
-const LONGEST_MESSAGE: usize = 1 << 30;
 
 /// One message where it lies in the inbox, until the next read.
 #[derive(Debug, Clone)]
@@ -95,7 +94,7 @@ impl Channel {
 
     /// Reads what the socket has. Cancel-safe; the end of the connection is an error.
     pub(super) async fn fill(&mut self) -> Result<(), Error> {
-        let read = self.stream.read(self.inbox.room()).await;
+        let read = self.stream.read(self.inbox.room()?).await;
         match read.map_err(failure::io_failure)? {
             0 => Err(failure::closed()),
             count => {
@@ -144,6 +143,9 @@ pub(super) struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    screen: Screen,
+    /// The length of the message at `start`, once it was judged.
+    announced: Option<usize>,
 }
 
 impl Inbox {
@@ -154,23 +156,21 @@ impl Inbox {
     pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, Error> {
         let unread = &self.buffer[self.start..self.end];
         let [tag, a, b, c, d, ..] = *unread else { return Ok(None) };
-        let length = match usize::try_from(i32::from_be_bytes([a, b, c, d])) {
-            Ok(length @ 4..=LONGEST_MESSAGE) => length,
-            _ => {
-                return Err(Error::stop("a message from the source has an impossible length").detail(
-                    format!(
-                        "The message is \"{}\"; its length is not between 4 and {LONGEST_MESSAGE} bytes.",
-                        tag.escape_ascii()
-                    ),
-                ));
+        let length = match self.announced {
+            Some(length) => length,
+            None => {
+                let length =
+                    self.screen.message(tag, i32::from_be_bytes([a, b, c, d])).map_err(failure::excessive)?;
+                *self.announced.insert(length)
             }
         };
         let end = length + 1;
-        if unread.len() < end {
+        if self.end - self.start < end {
             return Ok(None);
         }
         let frame = Frame { tag, body: self.start + HEADER..self.start + end };
         self.start += end;
+        self.announced = None;
         Ok(Some(frame))
     }
 
@@ -180,7 +180,7 @@ impl Inbox {
     }
 
     /// Room to read into. The buffer doubles as bytes arrive, never because a length was announced.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(super) fn room(&mut self) -> Result<&mut [u8], Error> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if self.buffer.len() > LARGEST_KEPT {
@@ -193,9 +193,10 @@ impl Inbox {
             (self.start, self.end) = (0, self.end - self.start);
             if self.buffer.len() - self.end < LEAST_ROOM {
                 let larger = (self.buffer.len() * 2).max(CHUNK);
+                screen::room(larger).map_err(failure::excessive)?;
                 self.buffer.resize(larger, 0);
             }
         }
-        &mut self.buffer[self.end..]
+        Ok(&mut self.buffer[self.end..])
     }
 }

@@ -6,12 +6,18 @@ use std::io;
 
 use rustls::CertificateError;
 
+use super::screen::Excess;
 use crate::error::Error;
 
 impl From<tokio_postgres::Error> for Error {
     fn from(failure: tokio_postgres::Error) -> Self {
         if let Some(report) = failure.as_db_error() {
-            return Error::reported(report.code().code(), report.message(), report.detail(), report.hint());
+            return Error::reported_by_source(
+                report.code().code(),
+                report.message(),
+                report.detail(),
+                report.hint(),
+            );
         }
         if failure.is_closed() {
             return Error::retry("the source closed the connection").caused_by(failure);
@@ -34,6 +40,9 @@ fn io_judged(failure: &io::Error) -> Error {
     if let Some(tls) = failure.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return tls_failure(tls);
     }
+    if let Some(excess) = failure.get_ref().and_then(|inner| inner.downcast_ref::<Excess>()) {
+        return excessive(*excess);
+    }
     match failure.kind() {
         io::ErrorKind::ConnectionRefused => Error::retry("connection refused").hint(
             "Check host and port, that the server runs, and that its listen_addresses let it be reached from here.",
@@ -45,6 +54,16 @@ fn io_judged(failure: &io::Error) -> Error {
         }
         // The numbers that the system gives say what kind it is; the text is the system's own.
         _ => Error::retry(failure.to_string().to_lowercase()),
+    }
+}
+
+/// The source sends what no PostgreSQL server does.
+pub(super) fn excessive(excess: Excess) -> Error {
+    let hint = "Check host and port: no PostgreSQL server sends that.";
+    match excess {
+        // A stream is not gone on with past such a message.
+        Excess::Length { .. } => Error::stop(excess.to_string()).hint(hint),
+        _ => Error::retry_slowly(excess.to_string()).hint(hint),
     }
 }
 
@@ -107,5 +126,10 @@ pub(super) fn reported(body: &[u8]) -> Error {
     }
     let [sqlstate, message, detail, hint] = fields;
     let message = message.as_deref().unwrap_or("the source reported an error without a message");
-    Error::reported(sqlstate.as_deref().unwrap_or_default(), message, detail.as_deref(), hint.as_deref())
+    Error::reported_by_source(
+        sqlstate.as_deref().unwrap_or_default(),
+        message,
+        detail.as_deref(),
+        hint.as_deref(),
+    )
 }

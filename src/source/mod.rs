@@ -32,6 +32,7 @@ mod failure;
 mod intake;
 mod prepare_tables;
 mod reading;
+mod screen;
 mod slot_making;
 mod socket;
 mod tls;

@@ -15,6 +15,7 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
 
 use super::channel::Channel;
+use super::screen::Passing;
 use super::socket::Stream;
 use crate::error::Error;
 
@@ -33,7 +34,7 @@ impl Sql {
         let mut config = tokio_postgres::Config::new();
         // Swallowed, but without a name the library would ask the operating system.
         config.user("-").ssl_mode(SslMode::Disable);
-        let stream = Greeted { stream: channel.stream, greeting };
+        let stream = Greeted { stream: channel.into_parts().0, greeting, passing: Passing::after_greeting() };
         let (client, connection) = config.connect_raw(stream, NoTls).await?;
         let connection = tokio::spawn(async move {
             // Its failure reaches whoever waits for an answer.
@@ -95,6 +96,8 @@ fn put(greeting: &mut BytesMut, tag: u8, body: &[u8]) -> Result<(), Error> {
 struct Greeted {
     stream: Stream,
     greeting: BytesMut,
+    /// What the server says from here on is kept in memory by the library: it is bounded before.
+    passing: Passing,
 }
 
 impl AsyncRead for Greeted {
@@ -108,7 +111,12 @@ impl AsyncRead for Greeted {
             into.put_slice(&self.greeting.split_to(count));
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        if let Poll::Ready(Ok(())) = read {
+            self.passing.pass(&into.filled()[before..])?;
+        }
+        read
     }
 }
 

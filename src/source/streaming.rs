@@ -99,7 +99,7 @@ impl Streaming {
     /// # Errors
     /// `Retry` when the connection is gone.
     pub fn fill(&mut self) -> Result<usize, Error> {
-        let room = self.inbox.room();
+        let room = self.inbox.room()?;
         let size = room.len();
         loop {
             match on_socket!(&mut self.socket, socket => socket.read(room)) {

@@ -6,6 +6,7 @@ mod sent;
 
 mod cluster;
 mod fake;
+mod hostile;
 mod lease;
 mod servers;
 mod settings;
