@@ -50,11 +50,43 @@ impl FromStr for Snapshot {
 
 /// The 64-bit transaction id whose low half is `xid` and that lies nearest to `near`.
 ///
-/// The stream carries 32 bits; a snapshot taken at about the same time tells the epoch.
+/// Two ids that a server still has to tell apart are never 2^31 apart. The three special ones are of no epoch.
 pub fn widen(xid: u32, near: u64) -> u64 {
+    if xid < FIRST_NORMAL {
+        return u64::from(xid);
+    }
     // The distance from `near`, as a signed 32-bit number, is the shortest way round the circle.
     let distance = i64::from(xid.wrapping_sub(near as u32) as i32);
     near.checked_add_signed(distance).unwrap_or(u64::from(xid))
+}
+
+/// Invalid, bootstrap and frozen come before it. The counter leaves them out when it wraps around.
+const FIRST_NORMAL: u32 = 3;
+
+/// Gives the stream's transaction ids their upper half, which it doesn't carry: by the newest id that is known. It begins at one
+/// of 64 bits, and only moves forward.
+#[derive(Debug, Clone, Copy)]
+pub struct Epoch {
+    newest: u64,
+}
+
+impl Epoch {
+    /// `newest`: any id of 64 bits that the source has handed out by now, or is about to.
+    pub fn at(newest: u64) -> Epoch {
+        Epoch { newest }
+    }
+
+    /// The source has come to this id. While the stream has nothing to say, only snapshots tell that.
+    pub fn saw(&mut self, xid: u64) {
+        self.newest = self.newest.max(xid);
+    }
+
+    /// The id of a transaction that the stream brings. The slot keeps the source from going on to ids that would be 2^31 later.
+    pub fn widen(&mut self, xid: u32) -> u64 {
+        let xid = widen(xid, self.newest);
+        self.saw(xid);
+        xid
+    }
 }
 
 #[cfg(test)]
@@ -89,13 +121,68 @@ mod tests {
         assert_eq!(widen(5, (3 << 32) + 7), (3 << 32) + 5);
         assert_eq!(widen(u32::MAX, (1 << 32) + 3), u64::from(u32::MAX));
         assert_eq!(widen(3, u64::from(u32::MAX)), (1 << 32) + 3);
+        // Prepared just before the wrap, and looked at just after it.
+        assert_eq!(widen(0xFFFF_FFF0, (3 << 32) + 10), (2 << 32) + 0xFFFF_FFF0);
+    }
+
+    #[test]
+    fn the_special_xids_are_of_no_epoch() {
+        for near in [3, 700, u64::from(u32::MAX), (1 << 32) + 3, (3 << 32) - 1] {
+            assert_eq!([0, 1, 2].map(|xid| widen(xid, near)), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn an_epoch_never_goes_backwards() {
+        let mut epoch = Epoch::at((3 << 32) - 5);
+        assert_eq!(epoch.widen(4), (3 << 32) + 4);
+        assert_eq!(epoch.widen(u32::MAX - 100), (3 << 32) - 101, "it was prepared long before");
+        epoch.saw(700);
+        assert_eq!(epoch.widen(5), (3 << 32) + 5);
+        // As far as the counter can have gone on since.
+        assert_eq!(epoch.widen(5 + (1 << 31) - 1), (3 << 32) + 4 + (1 << 31));
+        assert_eq!(epoch.widen(0xFFFF_0000), (3 << 32) + 0xFFFF_0000);
+        assert_eq!(epoch.widen(9), (4 << 32) + 9);
+    }
+
+    #[test]
+    fn an_epoch_moves_with_snapshots_while_the_stream_is_silent() {
+        let mut epoch = Epoch::at(700);
+        for snapshot in ["2000000000:2000000000:", "4000000000:4000000000:", "6000000000:6000000000:"] {
+            epoch.saw(snapshot.parse::<Snapshot>().unwrap().xmax());
+        }
+        assert_eq!(epoch.widen((6_000_000_005_u64) as u32), 6_000_000_005);
     }
 
     proptest! {
         #[test]
         fn an_xid_of_about_the_same_time_widens_to_itself(near in any::<u64>(), ahead in any::<i32>()) {
             let xid = near.saturating_add_signed(i64::from(ahead));
+            prop_assume!(xid as u32 >= FIRST_NORMAL);
             prop_assert_eq!(widen(xid as u32, near), xid);
+        }
+
+        /// A stream whose transactions began up to 2^31 before the newest, and that leaps forward by as much.
+        #[test]
+        fn a_stream_from_anywhere_is_widened_right(
+            start in prop::sample::select(vec![3_u64, 4_294_967_000, 1 << 32, (1 << 32) + 700, (3 << 32) - 40]),
+            steps in prop::collection::vec((0..1_u64 << 31, 0..1_u64 << 31), 1..40),
+        ) {
+            let mut epoch = Epoch::at(start);
+            let mut newest = start;
+            for (leap, back) in steps {
+                // What is old is old as seen from the newest by then.
+                newest += leap;
+                if newest as u32 >= FIRST_NORMAL {
+                    prop_assert_eq!(epoch.widen(newest as u32), newest);
+                } else {
+                    epoch.saw(newest);
+                }
+                let old = newest.saturating_sub(back);
+                if old as u32 >= FIRST_NORMAL {
+                    prop_assert_eq!(epoch.widen(old as u32), old);
+                }
+            }
         }
     }
 }

@@ -81,7 +81,6 @@ pub fn follow(
         binary,
         server_version: inspection.identity.server_version_num.cast_unsigned(),
         tables: following.stream_tables(),
-        near: inspection.near,
         bounds: Bounds {
             changes: guc::BATCH_SIZE.get() as usize,
             bytes: BATCH_BYTES,
@@ -124,7 +123,6 @@ pub(super) struct Following<'a> {
     /// Values come in their types' binary form.
     pub(super) binary: bool,
     pub(super) drifting: Drifting,
-    pub(super) near: u64,
     pub(super) reconciling: Reconciling,
     /// New invoices are told.
     tells: bool,
@@ -166,7 +164,6 @@ impl<'a> Following<'a> {
             watched: None,
             binary: false,
             drifting: Drifting::default(),
-            near: 0,
             reconciling: Reconciling::default(),
             tells: false,
             source_again_at: now,

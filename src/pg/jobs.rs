@@ -125,8 +125,7 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
         indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
     }
     following.tables = transaction::transaction(registry::tables)?;
-    if let Some(inspection) = inspection {
-        following.near = inspection.near;
+    if inspection.is_some() {
         following.tell = true;
     }
     Ok(())

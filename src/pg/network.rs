@@ -8,7 +8,7 @@ use super::board;
 use super::wait::{self, WaitSet};
 use crate::error::Error;
 use crate::source::connect::Connector;
-use crate::source::lease::{Lease, Read};
+use crate::source::lease::{Lease, Lent, Read};
 use crate::source::link::{self, Event, Link, Request};
 use crate::source::thread;
 
@@ -30,8 +30,8 @@ struct LeasedStream {
     // Before the lease, whose socket it waits on.
     wake: WaitSet,
     lease: Lease,
-    /// It is the main thread's to read.
-    lent: bool,
+    /// It is the main thread's to read, by this lending.
+    lent: Option<Lent>,
 }
 
 /// How the main thread would read the stream itself.
@@ -118,23 +118,27 @@ impl Network {
                 match event {
                     Event::Lease(lease) => {
                         let wake = WaitSet::new(&[self.link.wake_fd(), lease.socket()]);
-                        self.stream = Some(LeasedStream { wake, lease, lent: false });
+                        self.stream = Some(LeasedStream { wake, lease, lent: None });
                     }
-                    Event::Lent => self.stream.iter_mut().for_each(|stream| stream.lent = true),
+                    Event::Lent(lent) => {
+                        self.stream.iter_mut().for_each(|stream| stream.lent = Some(lent));
+                    }
                     event => return Ok(Some(event)),
                 }
                 continue;
             }
             let mut wake = &self.wake;
-            let stream = self.stream.as_mut().filter(|stream| stream.lent);
-            if let (Some(reading), Some(stream)) = (reading, stream) {
-                let read = stream.lease.read(reading.open, reading.eager);
+            if let (Some(reading), Some(stream)) = (reading, &mut self.stream)
+                && let Some(lent) = stream.lent
+            {
+                // Only by a lending that was told: whatever is handed over before another one comes first.
+                let read = stream.lease.read(lent, reading.open, reading.eager);
                 wait::serve_interrupts();
                 match read {
                     Read::Batch(batch) => return Ok(Some(Event::Batch(batch))),
                     Read::Idle { position } => return Ok(Some(Event::Idle { position })),
                     Read::Nothing => wake = &stream.wake,
-                    Read::Over => stream.lent = false,
+                    Read::Over => stream.lent = None,
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());

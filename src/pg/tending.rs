@@ -45,7 +45,6 @@ pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watche
     // While they are empty, that takes no time.
     indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
     following.tables = transaction::transaction(registry::tables)?;
-    following.near = inspection.near;
     following.tell = true;
     Ok(())
 }
@@ -131,10 +130,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     {
         return Err(Error::retry("a table's values must come as text: the stream starts anew"));
     }
-    following.network.ask(Request::Command(StreamCommand::Resume {
-        tables: following.stream_tables(),
-        near: following.near,
-    }));
+    following.network.ask(Request::Command(StreamCommand::Resume { tables: following.stream_tables() }));
     following.network.link().hungry();
     Ok(())
 }

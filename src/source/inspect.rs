@@ -37,8 +37,6 @@ pub struct Inspection {
     pub failure: Option<Error>,
     pub tables: Vec<Found>,
     pub slot: Option<SlotState>,
-    /// A transaction id of now, 64 bits.
-    pub near: u64,
     /// How far the source's WAL is written.
     pub flushed: Lsn,
 }
@@ -87,7 +85,6 @@ async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspect
             checks,
             tables: Vec::new(),
             slot,
-            near: 0,
             flushed: Lsn::ZERO,
         });
     }
@@ -103,15 +100,8 @@ async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspect
         };
         found.push(Found { comments: comments.remove(&table.oid).unwrap_or_default(), table, ranges });
     }
-    let row = client
-        .query_one(
-            "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text, \
-                    pg_catalog.pg_current_wal_flush_lsn()::text",
-            &[],
-        )
-        .await?;
-    let near = row.try_get::<_, String>(0)?.parse().unwrap_or(0);
-    let flushed = row.try_get::<_, String>(1)?.parse().unwrap_or(Lsn::ZERO);
+    let row = client.query_one("SELECT pg_catalog.pg_current_wal_flush_lsn()::text", &[]).await?;
+    let flushed = row.try_get::<_, String>(0)?.parse().unwrap_or(Lsn::ZERO);
     let mut session = connector.replication().await?;
     let system = session.query("IDENTIFY_SYSTEM").await?;
     let said =
@@ -133,7 +123,6 @@ async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspect
         checks,
         tables: found,
         slot,
-        near,
         flushed,
     })
 }

@@ -47,11 +47,12 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(request: StreamRequest, gauges: Arc<Gauges>) -> Intake {
+    /// `newest`: a transaction id, 64 bits, that the source has come to by now.
+    pub(super) fn new(request: StreamRequest, newest: u64, gauges: Arc<Gauges>) -> Intake {
         Intake {
             gauges,
             bounds: request.bounds,
-            assembler: Assembler::new(request.tables, request.start, request.near),
+            assembler: Assembler::new(request.tables, request.start, newest),
             held: None,
             confirmed: request.start,
             received: request.start,
@@ -213,6 +214,9 @@ impl Intake {
             Message::Begin { final_lsn, .. } => Some(final_lsn),
             _ => None,
         };
+        if begins.is_some() {
+            self.assembler.saw_xid(self.gauges.newest_xid.load(Ordering::Relaxed));
+        }
         let fed = self.assembler.feed(message).map_err(not_pgoutput)?;
         if let Some(commit) = begins {
             self.stand_where_asked(commit);
@@ -257,8 +261,8 @@ impl Intake {
                     self.assembler.feed(message).map_err(not_pgoutput)?;
                 }
             }
-            StreamCommand::Resume { tables, near } => {
-                self.assembler.replace_tables(tables, near);
+            StreamCommand::Resume { tables } => {
+                self.assembler.replace_tables(tables);
                 self.paused = false;
                 self.pausing = false;
             }

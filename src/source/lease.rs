@@ -33,8 +33,10 @@ const KEPT_BYTES: usize = 1024 * 1024;
 pub(super) struct Lending {
     /// How many batches in a row were small.
     calm: u32,
-    /// The main thread reads.
-    lent: bool,
+    /// The main thread reads: by this lending.
+    lent: Option<Lent>,
+    /// How often the stream was lent.
+    lendings: u64,
     kept: Kept,
     /// A reading of the main thread failed: the network thread's to tell.
     failed: Option<Error>,
@@ -42,7 +44,7 @@ pub(super) struct Lending {
 
 impl Lending {
     pub(super) fn is_lent(&self) -> bool {
-        self.lent
+        self.lent.is_some()
     }
 
     pub(super) fn note_size(&mut self, events: u64) {
@@ -63,7 +65,7 @@ impl Lending {
 
     /// From here on the network thread reads; what is kept may still be asked for.
     fn take_back(&mut self) {
-        self.lent = false;
+        self.lent = None;
         self.calm = 0;
     }
 
@@ -119,6 +121,11 @@ impl Kept {
     }
 }
 
+/// One lending of the stream. Who has the event that tells of it has all that was handed over before; who has only an earlier one
+/// reads nothing, since something may lie in the channel that comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lent(u64);
+
 /// What the main thread read.
 #[derive(Debug)]
 pub enum Read {
@@ -135,20 +142,21 @@ pub enum Read {
 
 impl Reader {
     /// Lends the stream if the source has had little to say for a while and all that was read is handed over.
-    pub(super) fn lend(&mut self) -> bool {
+    pub(super) fn lend(&mut self) -> Option<Lent> {
         let all_told = self.intake.is_empty() && self.intake.at_boundary() && self.intake.reads();
         if self.lending.calm < CALM_AFTER || !all_told {
-            return false;
+            return None;
         }
         // What was handed over last may still be at work: nothing is kept before the main thread says that all is committed.
         self.lending.forget();
-        self.lending.lent = true;
-        true
+        self.lending.lendings += 1;
+        self.lending.lent = Some(Lent(self.lending.lendings));
+        self.lending.lent
     }
 
     /// What the main thread leaves lying is read by the network thread: the other has something else to do.
     pub(super) fn take_back_what_lies(&mut self) -> Result<(), Error> {
-        if self.lending.lent && self.read()? > 0 {
+        if self.lending.is_lent() && self.read()? > 0 {
             self.lending.take_back();
         }
         Ok(())
@@ -253,11 +261,11 @@ impl Lease {
         self.socket.as_fd()
     }
 
-    /// Reads what is there, without waiting; what fails is told by the network thread. `open`: a part of a transaction was taken
-    /// and is not committed; `eager`: such parts are welcome.
-    pub fn read(&self, open: bool, eager: bool) -> Read {
+    /// Reads what is there, without waiting, by the lending that was told last; what fails is told by the network thread. `open`: a
+    /// part of a transaction was taken and is not committed; `eager`: such parts are welcome.
+    pub fn read(&self, by: Lent, open: bool, eager: bool) -> Read {
         let mut reader = self.shared.lock();
-        if !reader.lending.lent {
+        if reader.lending.lent != Some(by) {
             return Read::Over;
         }
         let read = reader.read_lent(open, eager).unwrap_or_else(|error| {
@@ -268,7 +276,7 @@ impl Lease {
             // Whoever reads meanwhile keeps what comes next until this is applied.
             self.shared.hunger.is_fed();
         }
-        if !reader.lending.lent {
+        if !reader.lending.is_lent() {
             self.shared.given_back.notify_one();
         }
         read

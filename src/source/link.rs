@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::catalog::Seen;
 use super::chunk::ChunkRequest;
 use super::inspect::Inspection;
-use super::lease::Lease;
+use super::lease::{Lease, Lent};
 use super::probe::{ProbeStep, Probed};
 use super::stream::{StreamCommand, StreamRequest};
 use super::watch::{WatchRequest, Watched};
@@ -89,7 +89,7 @@ pub enum Event {
     Lease(Lease),
     Streaming,
     /// From here on the main thread reads the stream, until its lease says otherwise.
-    Lent,
+    Lent(Lent),
     Batch(Box<Batch>),
     /// The stream stands between two transactions and hands over nothing until `Resume`.
     Paused,
@@ -112,6 +112,8 @@ pub struct Gauges {
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
+    /// The newest transaction id, 64 bits, that a snapshot has shown: how far the source is, whatever the stream says.
+    pub newest_xid: AtomicU64,
     /// A batch ends after the last commit before this, whatever else there is, and `Idle` says that the stream stands there;
     /// 0: nowhere in particular.
     pub stand_at: AtomicU64,

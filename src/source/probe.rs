@@ -171,6 +171,9 @@ async fn answer(
     match ask {
         Ask::Begin => {
             let (opened, past) = begin(client, probe, outbox).await?;
+            if let Probed::Opened { snapshot, .. } = &opened {
+                gauges.newest_xid.fetch_max(snapshot.xmax(), Ordering::Relaxed);
+            }
             // Told before the stream can stand there: the rows here are looked at in that very moment.
             outbox.send(Event::Probed(Box::new(opened))).await;
             gauges.stand_at.store(past.0, Ordering::Relaxed);

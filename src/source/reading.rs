@@ -49,10 +49,15 @@ pub(super) struct Wait {
 }
 
 impl Reader {
-    pub(super) fn new(session: Streaming, request: StreamRequest, gauges: Arc<Gauges>) -> Reader {
+    pub(super) fn new(
+        session: Streaming,
+        request: StreamRequest,
+        newest: u64,
+        gauges: Arc<Gauges>,
+    ) -> Reader {
         Reader {
             session,
-            intake: Intake::new(request, gauges),
+            intake: Intake::new(request, newest, gauges),
             lending: Lending::default(),
             heard: Instant::now(),
             nap_until: None,

@@ -12,9 +12,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::connect::Connector;
 use super::failure;
-use super::lease::{Lease, Shared};
+use super::lease::{Lease, Lent, Shared};
 use super::link::{Event, Gauges, Hunger, Outbox};
 use super::reading::{Next, Reader};
+use super::session::ReplicationSession;
 use crate::error::{Error, Verdict};
 use crate::mirror::quote::{quote_identifier, quote_literal};
 use crate::mirror::stream_table::StreamTable;
@@ -30,8 +31,6 @@ pub struct StreamRequest {
     /// server_version_num.
     pub server_version: u32,
     pub tables: Vec<Arc<StreamTable>>,
-    /// A transaction id of about now, for the epoch.
-    pub near: u64,
     pub bounds: Bounds,
 }
 
@@ -52,7 +51,7 @@ pub enum StreamCommand {
     /// The change before which the stream stands comes again, with the tables as they are now.
     Refit { tables: Vec<Arc<StreamTable>> },
     /// Go on, with the tables as they are now.
-    Resume { tables: Vec<Arc<StreamTable>>, near: u64 },
+    Resume { tables: Vec<Arc<StreamTable>> },
 }
 
 /// How often the source hears from us at least. Its wal_sender_timeout may be as short as a few seconds.
@@ -85,12 +84,13 @@ impl Stream {
     pub async fn run(&mut self, connector: &Connector, request: StreamRequest) -> Result<(), Error> {
         self.gauges.received.store(request.start.0, Ordering::Relaxed);
         let mut session = connector.replication().await?;
+        let newest = newest_xid(&mut session).await?;
         session.start_replication(&start_command(&request)).await?;
         let session = session.into_streaming()?;
         self.streams = true;
         let socket = session.descriptor().map_err(failure::io_failure)?;
         let shared = Arc::new(Shared::new(
-            Reader::new(session, request, Arc::clone(&self.gauges)),
+            Reader::new(session, request, newest, Arc::clone(&self.gauges)),
             Arc::clone(&self.hunger),
         ));
         let _closing = Closing(Arc::clone(&shared));
@@ -99,15 +99,14 @@ impl Stream {
         let mut goes_on = self.outbox.send(Event::Lease(Lease::new(Arc::clone(&shared), socket))).await
             && self.outbox.send(Event::Streaming).await;
         while goes_on {
-            goes_on = self.read(&shared, &mut ticks).await?
-                && self.outbox.send(Event::Lent).await
-                && self.stand_by(&shared, &mut ticks).await?;
+            let Some(lent) = self.read(&shared, &mut ticks).await? else { break };
+            goes_on = self.outbox.send(Event::Lent(lent)).await && self.stand_by(&shared, &mut ticks).await?;
         }
         Ok(())
     }
 
-    /// Reads until the main thread does (true), or is gone (false).
-    async fn read(&mut self, shared: &Shared, ticks: &mut Interval) -> Result<bool, Error> {
+    /// Reads until the main thread does, or is gone (None).
+    async fn read(&mut self, shared: &Shared, ticks: &mut Interval) -> Result<Option<Lent>, Error> {
         // A runtime that knows the socket is woken by it, whoever reads.
         let socket = shared.lock().watch()?;
         let hunger = Arc::clone(&self.hunger);
@@ -120,7 +119,7 @@ impl Stream {
             let wait = match next {
                 Next::Tell(event) => {
                     if !self.outbox.send(event).await {
-                        return Ok(false);
+                        return Ok(None);
                     }
                     continue;
                 }
@@ -131,8 +130,9 @@ impl Stream {
                 }
                 Next::Wait(wait) => wait,
             };
-            if shared.lock().lend() {
-                return Ok(true);
+            let lent = shared.lock().lend();
+            if lent.is_some() {
+                return Ok(lent);
             }
             if let Some(at) = wait.idle_at.filter(|_| !idle_timer_set) {
                 idle_timer.as_mut().reset(at.into());
@@ -144,7 +144,7 @@ impl Stream {
                 biased;
                 command = self.commands.recv() => match command {
                     Some(command) => shared.lock().command(command)?,
-                    None => return Ok(false),
+                    None => return Ok(None),
                 },
                 () = hunger.wanted() => {}
                 () = sleep_until(wait.nap_until.map_or_else(Instant::now, Instant::from)), if naps => {
@@ -213,6 +213,15 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.lock().close();
     }
+}
+
+/// A transaction id, 64 bits, that the source has come to by now: what the stream brings has 32.
+async fn newest_xid(session: &mut ReplicationSession) -> Result<u64, Error> {
+    let asked = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
+    let rows = session.query(asked).await?;
+    let said = rows.first().and_then(|row| row.first()).cloned().flatten();
+    said.and_then(|xid| xid.parse().ok())
+        .ok_or_else(|| Error::retry("the source didn't say how far its transaction ids are"))
 }
 
 fn start_command(request: &StreamRequest) -> String {

@@ -1,13 +1,14 @@
 //! Looks at the source now and then while the stream runs: how far its WAL is, how its slot stands, what it
 //! publishes by now.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::catalog;
 use super::connect::Connector;
-use super::link::{Event, Outbox};
+use super::link::{Event, Gauges, Outbox};
 use super::slot::{self, SlotState};
 use super::sql::Sql;
 use crate::error::Error;
@@ -40,7 +41,12 @@ pub struct WatchRequest {
 
 /// Watches until the main thread is gone, or the slot keeps too much WAL: then why. A look that fails is not the mirror's
 /// failure: the next may succeed.
-pub async fn watch(connector: &Connector, request: &WatchRequest, outbox: &Outbox) -> Option<Refusal> {
+pub async fn watch(
+    connector: &Connector,
+    request: &WatchRequest,
+    outbox: &Outbox,
+    gauges: &Gauges,
+) -> Option<Refusal> {
     loop {
         sleep(request.every).await;
         let Ok(client) = connector.sql().await else { continue };
@@ -51,6 +57,9 @@ pub async fn watch(connector: &Connector, request: &WatchRequest, outbox: &Outbo
             return Some(too_much);
         }
         let Ok(watched) = look(&client, request, slot).await else { continue };
+        if let Some(snapshot) = &watched.snapshot {
+            gauges.newest_xid.fetch_max(snapshot.xmax(), Ordering::Relaxed);
+        }
         // A main thread that is busy for long doesn't keep us from looking again.
         let sent = timeout(request.every, outbox.send(Event::Watched(Box::new(watched)))).await;
         if sent == Ok(false) {

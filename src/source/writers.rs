@@ -6,6 +6,7 @@
 use tokio_postgres::Client;
 
 use crate::error::Error;
+use crate::mirror::snapshot::widen;
 
 /// A prepared transaction keeps its locks under the virtual transaction it had, or, after a
 /// restart, under `-1/xid`: its xid's lock is beside them either way. Subtransactions' xids come
@@ -65,7 +66,7 @@ impl std::fmt::Display for Blocker {
 /// the table or a partition of it.
 pub async fn writers(client: &Client, table: u32) -> Result<Vec<u64>, Error> {
     let rows = client.query(WRITERS, &[&table]).await?;
-    rows.iter().map(|row| Ok(widen(row.try_get("xid")?, row.try_get("near")?))).collect()
+    rows.iter().map(|row| Ok(wide(row.try_get("xid")?, row.try_get("near")?))).collect()
 }
 
 /// Those of `xids` that are still open, the oldest first. A subtransaction that has ended, or whose
@@ -79,7 +80,7 @@ pub async fn blockers(client: &Client, xids: &[u64]) -> Result<Vec<Blocker>, Err
             pid: row.try_get("pid")?,
             gid: row.try_get("gid")?,
             age_seconds: row.try_get("age")?,
-            xid: widen(row.try_get("xid")?, row.try_get("near")?),
+            xid: wide(row.try_get("xid")?, row.try_get("near")?),
         };
         if xids.contains(&blocker.xid) {
             blockers.push(blocker);
@@ -88,25 +89,22 @@ pub async fn blockers(client: &Client, xids: &[u64]) -> Result<Vec<Blocker>, Err
     Ok(blockers)
 }
 
-/// The 64-bit xid whose low half is `xid` and that is nearest to `near`. Both numbers come as the
-/// server's bigint, which neither outgrows.
-fn widen(xid: i64, near: i64) -> u64 {
-    // Two xids of a running server are never 2^31 apart.
-    let distance = xid.wrapping_sub(near) as i32;
-    near.cast_unsigned().wrapping_add_signed(i64::from(distance))
+/// The xid with its upper half. Both numbers come as the server's bigint, which neither outgrows.
+fn wide(xid: i64, near: i64) -> u64 {
+    widen(xid as u32, near.cast_unsigned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::widen;
+    use super::wide;
 
     #[test]
     fn an_xid_gets_the_epoch_that_puts_it_nearest_to_the_snapshot() {
         let epoch = 1_i64 << 32;
-        assert_eq!(widen(700, 740), 700);
-        assert_eq!(widen(750, 740), 750);
-        assert_eq!(widen(5, 3 * epoch + 10), 3 * (1 << 32) + 5);
-        assert_eq!(widen(0xFFFF_FFF0, 3 * epoch + 10), 2 * (1 << 32) + 0xFFFF_FFF0);
-        assert_eq!(widen(3, 3 * epoch - 10), 3 * (1 << 32) + 3);
+        assert_eq!(wide(700, 740), 700);
+        assert_eq!(wide(750, 740), 750);
+        assert_eq!(wide(5, 3 * epoch + 10), 3 * (1 << 32) + 5);
+        assert_eq!(wide(0xFFFF_FFF0, 3 * epoch + 10), 2 * (1 << 32) + 0xFFFF_FFF0);
+        assert_eq!(wide(3, 3 * epoch - 10), 3 * (1 << 32) + 3);
     }
 }

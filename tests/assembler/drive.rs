@@ -8,7 +8,7 @@ use odoo_mirror::mirror::stream_table::StreamTable;
 use odoo_mirror::wire::{Lsn, decode};
 
 use super::fed::Counts;
-use super::history::{FIRST_XID, History};
+use super::history::History;
 use super::mirror::{Asked, Mirror};
 use super::sent::Sent;
 
@@ -54,7 +54,7 @@ impl<'a> Drive<'a> {
     ) -> Drive<'a> {
         Drive {
             history,
-            assembler: Assembler::new(tables, Lsn::ZERO, FIRST_XID),
+            assembler: Assembler::new(tables, Lsn::ZERO, history.first_xid),
             mirror,
             passed: 0,
             cuts: cuts.iter().cycle(),

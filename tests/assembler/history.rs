@@ -57,8 +57,13 @@ pub enum Op {
     Logical,
 }
 
-/// The transaction ids start here, so that their low halves wrap around.
-pub const FIRST_XID: u64 = (4 << 32) - 12;
+/// The transaction ids start at one of these: in the first epoch and in later ones, and where their low halves wrap around
+/// soon, and in the middle of a history.
+pub const FIRST_XIDS: [u64; 6] =
+    [700, (1 << 32) + 3, (3 << 32) + 700, (1 << 32) - 12, (4 << 32) - 12, (2 << 32) - 3];
+
+/// The first id of a history that is of no epoch in particular.
+pub const FIRST_XID: u64 = FIRST_XIDS[4];
 
 /// A table that is published and not mirrored.
 pub const UNKNOWN: u32 = 900;
@@ -78,6 +83,7 @@ pub struct Transaction {
 pub struct History {
     /// What was there before the first transaction.
     pub before: Vec<Rows>,
+    pub first_xid: u64,
     pub transactions: Vec<Transaction>,
     /// For each table that came to have a form that doesn't fit: its rows at that moment.
     pub frozen: Vec<Option<Rows>>,
@@ -102,11 +108,16 @@ impl Transaction {
 
 /// `setup` is there from the start; `transactions` follow; `order` shuffles their transaction ids.
 pub fn history(setup: &[Op], transactions: &[Vec<Op>], order: &[u8]) -> History {
+    history_from(FIRST_XID, setup, transactions, order)
+}
+
+/// As [`history`], with ids from there on.
+pub fn history_from(first_xid: u64, setup: &[Op], transactions: &[Vec<Op>], order: &[u8]) -> History {
     let mut early = Writer::new(Source::new());
     setup.iter().for_each(|op| early.op(op));
     let before = early.source.rows.clone();
     let mut writer = Writer::new(early.source);
-    let xids = xids(transactions.len(), order);
+    let xids = xids(first_xid, transactions.len(), order);
     let transactions = transactions
         .iter()
         .zip(xids)
@@ -126,12 +137,14 @@ pub fn history(setup: &[Op], transactions: &[Vec<Op>], order: &[u8]) -> History 
         })
         .collect();
     let frozen = writer.frozen;
-    History { before, transactions, frozen }
+    History { before, first_xid, transactions, frozen }
 }
 
 /// Ids are given when a transaction first writes, not when it commits.
-fn xids(count: usize, order: &[u8]) -> Vec<u64> {
-    let mut xids: Vec<u64> = (0..count as u64).map(|index| FIRST_XID + index).collect();
+fn xids(first: u64, count: usize, order: &[u8]) -> Vec<u64> {
+    // The counter leaves the special ones out.
+    let normal = (first..).filter(|xid| *xid as u32 >= 3);
+    let mut xids: Vec<u64> = normal.take(count).collect();
     for index in 0..count {
         let by = order.get(index).map_or(0, |by| usize::from(*by) % 4);
         let other = (index + by).min(count - 1);

@@ -7,6 +7,7 @@ mod sent;
 mod any;
 mod drift;
 mod drive;
+mod epochs;
 mod fed;
 mod history;
 mod mirror;

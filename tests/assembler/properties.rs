@@ -8,7 +8,7 @@ use odoo_mirror::mirror::stream_table::{JudgedRange, Standing, StreamTable};
 use proptest::prelude::*;
 
 use super::drive::{Drive, Stop};
-use super::history::{FIRST_XID, History, Op, history};
+use super::history::{FIRST_XIDS, History, Op, history, history_from};
 use super::mirror::Mirror;
 use super::random::{op, setup, transactions};
 use super::scripted;
@@ -225,8 +225,9 @@ proptest! {
         // At each boundary: nothing; tell the assembler what is missing; copy it, too.
         care in prop::collection::vec(0..4_u8, 1..8),
         later in prop::collection::vec(any::<bool>(), 16),
+        first_xid in prop::sample::select(&FIRST_XIDS),
     ) {
-        let history = history(&setup, &transactions, &order);
+        let history = history_from(first_xid, &setup, &transactions, &order);
         let (mut filling, mirror) = Filling::start(&history, &plans);
         let mut drive = Drive::new(&history, filling.tables(), mirror, &cuts);
         let mut care = care.iter().cycle();
@@ -246,7 +247,7 @@ proptest! {
                 if care == 3 {
                     filling.copy_missing(&mut drive.mirror, drive.passed, &later);
                 }
-                drive.assembler.replace_tables(filling.tables(), FIRST_XID + drive.passed as u64);
+                drive.assembler.replace_tables(filling.tables());
             }
         }
         filling.copy_missing(&mut drive.mirror, drive.passed, &later);
@@ -266,8 +267,9 @@ proptest! {
         order in order(),
         wished in prop::collection::vec(any::<bool>(), 16),
         passed in 0..8_usize,
+        first_xid in prop::sample::select(&FIRST_XIDS),
     ) {
-        let history = history(&[], &transactions, &order);
+        let history = history_from(first_xid, &[], &transactions, &order);
         let visible = visible(&history, passed, &wished);
         let snapshot = snapshot(&history, &visible);
         for (transaction, sees) in history.transactions.iter().zip(&visible) {

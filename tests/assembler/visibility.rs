@@ -67,7 +67,7 @@ pub fn snapshot(history: &History, visible: &Visible) -> Snapshot {
         let both = history.transactions.iter().zip(visible);
         both.filter(move |(_, sees)| **sees == seen).map(|(transaction, _)| transaction.xid)
     };
-    let xmax = ids(true).max().map_or(super::history::FIRST_XID, |last| last + 1);
+    let xmax = ids(true).max().map_or(history.first_xid, |last| last + 1);
     let mut running: Vec<u64> = ids(false).filter(|xid| *xid < xmax).collect();
     running.sort_unstable();
     let xmin = running.first().copied().unwrap_or(xmax);

@@ -49,6 +49,16 @@ pub async fn until_streaming(listener: &TcpListener) -> TcpStream {
             peer.write_all(&message(b'W', &[0, 0, 0])).await.unwrap();
             return peer;
         }
-        peer.write_all(&[message(b'C', b"OK\0"), ready.clone()].concat()).await.unwrap();
+        // Before it begins to stream it is asked how far its transaction ids are.
+        let rows = if body.starts_with(b"SELECT pg_catalog.pg_snapshot_xmax") {
+            [
+                message(b'T', b"\0\x01xid\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0"),
+                message(b'D', b"\0\x01\0\0\0\x03100"),
+            ]
+            .concat()
+        } else {
+            Vec::new()
+        };
+        peer.write_all(&[rows, message(b'C', b"OK\0"), ready.clone()].concat()).await.unwrap();
     }
 }

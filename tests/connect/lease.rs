@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use odoo_mirror::error::Verdict;
 use odoo_mirror::mirror::batch::Batch;
 use odoo_mirror::mirror::stream_table::{Standing, StreamColumn, StreamTable};
-use odoo_mirror::source::lease::{Lease, Read};
+use odoo_mirror::source::lease::{Lease, Lent, Read};
 use odoo_mirror::source::link::{self, Event, Link, Request};
 use odoo_mirror::source::stream::{Bounds, StreamCommand, StreamRequest};
 use odoo_mirror::source::thread;
@@ -73,6 +73,8 @@ struct Scene {
     peer: TcpStream,
     link: Link,
     lease: Lease,
+    /// The lending that was told last.
+    lent: Lent,
     at: u64,
 }
 
@@ -90,30 +92,30 @@ impl Scene {
             binary: false,
             server_version: 150_000,
             tables: vec![table("partner")],
-            near: 100,
             bounds: Bounds { changes: 10_000, bytes: 1 << 20, age: Duration::from_secs(60) },
         }));
         let peer = fake::until_streaming(&listener).await;
         let mut link = link;
         let Event::Lease(lease) = event(&mut link).await else { panic!("no lease") };
         assert!(matches!(event(&mut link).await, Event::Streaming));
-        let mut scene = Scene { peer, link, lease, at: 200 };
-        scene.link.hungry();
-        assert!(matches!(scene.lease.read(false, true), Read::Over), "not lent yet");
-        scene.send(&[begin(200), relation(), insert(200, "first"), commit(200)]).await;
+        let mut at = 200;
+        let mut peer = peer;
+        link.hungry();
+        send(&mut peer, at, &[begin(at), relation(), insert(at, "first"), commit(at)]).await;
         let mut batches = 0;
-        loop {
-            match event(&mut scene.link).await {
+        let lent = loop {
+            match event(&mut link).await {
                 Event::Batch(batch) => {
                     batches += batch.transactions;
-                    scene.link.hungry();
-                    let at = scene.next();
-                    scene.send(&[begin(at), insert(at, "small"), commit(at)]).await;
+                    link.hungry();
+                    at += 100;
+                    send(&mut peer, at, &[begin(at), insert(at, "small"), commit(at)]).await;
                 }
-                Event::Lent => break,
+                Event::Lent(lent) => break lent,
                 other => panic!("{other:?}"),
             }
-        }
+        };
+        let mut scene = Scene { peer, link, lease, lent, at };
         // The last one was sent after the last batch, or came in it.
         if let Read::Batch(batch) = scene.read_until_something(false, true).await {
             batches += batch.transactions;
@@ -128,13 +130,12 @@ impl Scene {
     }
 
     async fn send(&mut self, messages: &[Sent]) {
-        let mut bytes = Vec::new();
-        for message in messages {
-            let at = self.at.to_be_bytes();
-            let payload = [&b"w"[..], &at, &at, &[0; 8], &message.encode()].concat();
-            bytes.extend(fake::message(b'd', &payload));
-        }
-        self.peer.write_all(&bytes).await.unwrap();
+        send(&mut self.peer, self.at, messages).await;
+    }
+
+    /// What the lease gives by the lending that was told last.
+    fn read(&self, open: bool, eager: bool) -> Read {
+        self.lease.read(self.lent, open, eager)
     }
 
     async fn keepalive(&mut self, end: u64) {
@@ -145,7 +146,7 @@ impl Scene {
     async fn read_until_something(&mut self, open: bool, eager: bool) -> Read {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            match self.lease.read(open, eager) {
+            match self.read(open, eager) {
                 Read::Nothing => assert!(Instant::now() < deadline, "nothing came"),
                 read => return read,
             }
@@ -174,6 +175,16 @@ impl Scene {
     }
 }
 
+async fn send(peer: &mut TcpStream, at: u64, messages: &[Sent]) {
+    let mut bytes = Vec::new();
+    for message in messages {
+        let at = at.to_be_bytes();
+        let payload = [&b"w"[..], &at, &at, &[0; 8], &message.encode()].concat();
+        bytes.extend(fake::message(b'd', &payload));
+    }
+    peer.write_all(&bytes).await.unwrap();
+}
+
 async fn event(link: &mut Link) -> Event {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -196,7 +207,7 @@ async fn a_lent_stream_gives_what_there_is_of_a_transaction_to_who_is_eager() {
     let at = scene.next();
     scene.send(&[begin(at), insert(1, "a"), insert(2, "b")]).await;
     assert_eq!(told(&*scene.batch(false, true).await), (2, false));
-    assert!(matches!(scene.lease.read(true, true), Read::Nothing));
+    assert!(matches!(scene.read(true, true), Read::Nothing));
     scene.send(&[insert(3, "c"), commit(at)]).await;
     let rest = scene.batch(true, true).await;
     assert_eq!((told(&rest), rest.transactions), ((1, true), 1));
@@ -208,7 +219,7 @@ async fn who_is_not_eager_gets_whole_transactions_only() {
     let at = scene.next();
     scene.send(&[begin(at), insert(1, "a"), insert(2, "b")]).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(matches!(scene.lease.read(false, false), Read::Nothing));
+    assert!(matches!(scene.read(false, false), Read::Nothing));
     scene.send(&[insert(3, "c"), commit(at)]).await;
     assert_eq!(told(&*scene.batch(false, false).await), (3, true));
 }
@@ -221,10 +232,10 @@ async fn a_transaction_that_was_undone_in_the_middle_comes_again_whole() {
     assert_eq!(told(&*scene.batch(false, true).await), (2, false));
     assert!(scene.lease.rewind());
     // However eager one is.
-    assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+    assert!(matches!(scene.read(false, true), Read::Nothing));
     scene.send(&[insert(3, "c")]).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+    assert!(matches!(scene.read(false, true), Read::Nothing));
     scene.send(&[commit(at)]).await;
     assert_eq!(told(&*scene.batch(false, true).await), (3, true));
     // The next one may be had in parts again.
@@ -238,7 +249,7 @@ async fn a_transaction_whose_beginning_came_alone_comes_again_from_there() {
     let mut scene = Scene::lent().await;
     let at = scene.next();
     for message in [begin(at), insert(1, "a")] {
-        assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+        assert!(matches!(scene.read(false, true), Read::Nothing));
         scene.send(&[message]).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -270,8 +281,44 @@ async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
     scene.send(&[begin(at), insert(1, "a"), commit(at)]).await;
     let batch = scene.told_batch().await;
     assert_eq!(told(&batch), (1, true));
-    assert!(matches!(scene.lease.read(false, true), Read::Over));
+    assert!(matches!(scene.read(false, true), Read::Over));
     assert!(!scene.lease.rewind());
+}
+
+/// The main thread looked into the channel, found nothing, and reads the stream: meanwhile it was taken back, and lent again.
+#[tokio::test]
+async fn who_reads_by_a_lending_that_is_over_gets_nothing_that_comes_after_what_is_in_the_channel() {
+    let mut scene = Scene::lent().await;
+    let lent = scene.lent;
+    let mut names = Vec::new();
+    // Left lying, taken back; seven more are had from the channel without a look at the lease.
+    for n in 1..=7 {
+        scene.link.hungry();
+        let at = scene.next();
+        scene.send(&[begin(at), insert(n, "small"), commit(at)]).await;
+        names.extend(scene.told_batch().await.xids);
+    }
+    // The channel is empty by now.
+    assert!(scene.link.try_event().unwrap().is_none());
+    scene.link.hungry();
+    for n in 8..=9 {
+        let at = scene.next();
+        scene.send(&[begin(at), insert(n, "small"), commit(at)]).await;
+        // The eighth is handed over, and the stream lent again; the ninth waits to be read.
+        let until = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < until {
+            let read = scene.lease.read(lent, false, true);
+            assert!(matches!(read, Read::Over), "read {read:?} before what is in the channel");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    names.extend(scene.told_batch().await.xids);
+    let Event::Lent(again) = event(&mut scene.link).await else { panic!("not lent again") };
+    assert_ne!(again, lent);
+    scene.lent = again;
+    names.extend(scene.batch(false, true).await.xids);
+    assert_eq!(names.len(), 9);
+    assert!(names.is_sorted(), "{names:?}");
 }
 
 #[tokio::test]
@@ -281,7 +328,7 @@ async fn a_transaction_whose_part_held_the_main_thread_up_and_was_undone_comes_a
     // Held up, and not hungry: the network thread reads on, and hands over nothing.
     scene.send(&[insert(2, "b"), commit(at), begin(at + 50), insert(3, "c"), commit(at + 50)]).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(matches!(scene.lease.read(true, true), Read::Over));
+    assert!(matches!(scene.read(true, true), Read::Over));
     // Nor is it told how far the source is: that would be past what may come again.
     scene.keepalive(100_000).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -301,7 +348,7 @@ async fn no_position_is_told_past_what_was_handed_over_and_may_be_undone() {
     // Held up by that one.
     scene.keepalive(100_000).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(matches!(scene.lease.read(true, true), Read::Over));
+    assert!(matches!(scene.read(true, true), Read::Over));
     assert!(scene.link.try_event().unwrap().is_none());
     assert!(scene.lease.rewind());
     scene.link.hungry();
@@ -360,13 +407,13 @@ async fn a_big_transaction_whose_end_is_still_at_work_when_the_stream_is_lent_is
             sent += 1;
             scene.send(&[commit(at)]).await;
         }
-        assert!(matches!(scene.lease.read(true, false), Read::Over | Read::Nothing));
+        assert!(matches!(scene.read(true, false), Read::Over | Read::Nothing));
         tokio::time::sleep(Duration::from_millis(1)).await;
         while let Some(event) = scene.link.try_event().unwrap() {
             match event {
                 Event::Batch(batch) if batch.boundary.is_some() => ended = true,
                 Event::Batch(_) => scene.link.hungry(),
-                Event::Lent => lent = true,
+                Event::Lent(_) => lent = true,
                 other => panic!("{other:?}"),
             }
         }
@@ -383,7 +430,7 @@ async fn a_command_ends_the_lease() {
     let mut scene = Scene::lent().await;
     scene.link.ask(Request::Command(StreamCommand::Pause));
     assert!(matches!(event(&mut scene.link).await, Event::Paused));
-    assert!(matches!(scene.lease.read(false, true), Read::Over));
+    assert!(matches!(scene.read(false, true), Read::Over));
 }
 
 #[tokio::test]
@@ -406,11 +453,11 @@ async fn where_the_source_stands_idle_is_told_and_a_cut_connection_once() {
     scene.keepalive(100_000).await;
     let Read::Idle { position } = scene.read_until_something(false, true).await else { panic!("not idle") };
     assert_eq!(position, Lsn(100_000));
-    assert!(matches!(scene.lease.read(false, true), Read::Nothing));
+    assert!(matches!(scene.read(false, true), Read::Nothing));
 
-    let Scene { peer, mut link, lease, .. } = scene;
+    let Scene { peer, mut link, lease, lent, .. } = scene;
     drop(peer);
-    while !matches!(lease.read(false, true), Read::Over) {
+    while !matches!(lease.read(lent, false, true), Read::Over) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let error = loop {
@@ -434,5 +481,5 @@ async fn the_source_hears_of_us_while_the_main_thread_reads_nothing() {
         heard += u32::from(began.elapsed() > Duration::from_millis(500));
     }
     assert!(began.elapsed() < Duration::from_secs(20));
-    assert!(matches!(scene.lease.read(false, true), Read::Nothing), "still lent");
+    assert!(matches!(scene.read(false, true), Read::Nothing), "still lent");
 }

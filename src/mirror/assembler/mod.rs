@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::batch::{Batch, Boundary, Step, Unfit, UnknownRelation};
 use super::fold::{Key, OpenTable};
 use super::route::{Route, Tables, Target, by_oid, target};
-use super::snapshot::widen;
+use super::snapshot::Epoch;
 use super::stream_table::{Layout, Standing, StreamTable};
 use crate::wire::{Lsn, Message, Relation, WireError};
 
@@ -55,7 +55,7 @@ pub struct Assembler {
     transaction: Option<Transaction>,
     /// Transactions that end at or before this are applied already.
     start: Lsn,
-    near: u64,
+    epoch: Epoch,
     old_key: Key,
     new_key: Key,
     filled: Vec<u8>,
@@ -70,8 +70,8 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// `start`: where the mirror stands; `near`: a transaction id of about that time, for its epoch.
-    pub fn new(tables: Vec<Arc<StreamTable>>, start: Lsn, near: u64) -> Assembler {
+    /// `start`: where the mirror stands; `newest`: a transaction id, 64 bits, that the source has come to by now.
+    pub fn new(tables: Vec<Arc<StreamTable>>, start: Lsn, newest: u64) -> Assembler {
         Assembler {
             tables: by_oid(tables),
             routes: HashMap::new(),
@@ -80,7 +80,7 @@ impl Assembler {
             events: 0,
             transaction: None,
             start,
-            near,
+            epoch: Epoch::at(newest),
             old_key: Key::default(),
             new_key: Key::default(),
             filled: Vec::new(),
@@ -173,9 +173,8 @@ impl Assembler {
     }
 
     /// Replaces what is known of the tables, between two transactions and with the batch taken.
-    pub fn replace_tables(&mut self, tables: Vec<Arc<StreamTable>>, near: u64) {
+    pub fn replace_tables(&mut self, tables: Vec<Arc<StreamTable>>) {
         debug_assert!(self.at_boundary());
-        self.near = near;
         self.refit(tables);
     }
 
@@ -216,6 +215,11 @@ impl Assembler {
         self.batch = Batch::default();
     }
 
+    /// A snapshot showed that the source has come to this transaction id, 64 bits.
+    pub fn saw_xid(&mut self, newest: u64) {
+        self.epoch.saw(newest);
+    }
+
     /// Counts the bytes that the message to be fed next came in.
     pub fn count_bytes(&mut self, bytes: usize) {
         self.message_bytes = bytes as u64;
@@ -228,8 +232,7 @@ impl Assembler {
                 if self.transaction.is_some() {
                     return Err(StreamError::NestedBegin(xid));
                 }
-                let xid = widen(xid, self.near);
-                self.near = xid;
+                let xid = self.epoch.widen(xid);
                 let repeated = final_lsn < self.start;
                 self.transaction = Some(Transaction { xid, commit_time, repeated, changed: false });
                 if !repeated {

@@ -1,7 +1,7 @@
 //! A server of its own for a test: started in a moment, killed in many ways, gone at the end.
 
 use super::installation::{self, bindir, command};
-use super::{directory, eventually, signal};
+use super::{directory, eventually, old_age, signal};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -27,6 +27,8 @@ pub struct ClusterBuilder {
     major: u32,
     fsync: bool,
     anew: bool,
+    /// Its epoch, and its next transaction id in it.
+    pub(super) age: Option<(u32, Option<u32>)>,
     conf: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -76,6 +78,9 @@ impl ClusterBuilder {
     pub fn start(self) -> Cluster {
         let create = if self.anew { directory::create_anew } else { directory::create };
         let directory = create(&self.name, self.major);
+        if let Some((epoch, next)) = self.age {
+            old_age::age(&directory.join("data"), self.major, epoch, next);
+        }
         let cluster = Cluster {
             name: self.name,
             major: self.major,
@@ -136,6 +141,7 @@ impl Cluster {
             major: installation::default_major(),
             fsync: false,
             anew: false,
+            age: None,
             conf: Vec::new(),
             environment: Vec::new(),
         }

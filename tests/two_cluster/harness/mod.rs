@@ -14,6 +14,7 @@ mod cluster_log;
 mod compare;
 mod directory;
 mod installation;
+mod old_age;
 mod pair;
 mod proxy;
 mod random;

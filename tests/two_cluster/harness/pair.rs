@@ -49,6 +49,18 @@ impl PairBuilder {
         self
     }
 
+    /// The source has transaction ids of this epoch: as if it had handed out that many times 2^32 before.
+    pub fn source_epoch(mut self, epoch: u32) -> Self {
+        self.source = self.source.epoch(epoch);
+        self
+    }
+
+    /// The source's transaction ids go on from there, near a wrap of their lower halves, say. Its autovacuum is off.
+    pub fn source_next_xid(mut self, next: u64) -> Self {
+        self.source = self.source.next_xid(next);
+        self
+    }
+
     /// Puts a `Proxy` between the two.
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
