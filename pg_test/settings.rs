@@ -13,7 +13,9 @@ mod tests {
              WHERE name LIKE 'odoo\\_mirror.%' AND name <> 'odoo_mirror.exclude_columns' ORDER BY name COLLATE \"C\"",
         );
         let wanted = [
+            "odoo_mirror.allowed_sources sighup -",
             "odoo_mirror.batch_size sighup 1000",
+            "odoo_mirror.certificate_directory sighup /etc/ssl/certs",
             "odoo_mirror.compare_rows sighup 2000",
             "odoo_mirror.compare_share sighup 25",
             "odoo_mirror.copy_range_rows sighup 100000",
@@ -31,6 +33,15 @@ mod tests {
             "odoo_mirror.verify_period sighup 86400 s",
         ];
         assert_eq!(found, wanted);
+    }
+
+    #[pg_test]
+    fn the_readme_lists_the_columns_that_are_left_out_by_default() {
+        let readme = include_str!("../README.md");
+        let listed = readme.lines().find_map(|line| line.strip_prefix("| `odoo_mirror.exclude_columns` | `"));
+        let listed = listed.and_then(|rest| rest.split_once('`')).map(|(list, _)| list.to_owned());
+        let boot = column("SELECT boot_val FROM pg_settings WHERE name = 'odoo_mirror.exclude_columns'");
+        assert_eq!(listed.into_iter().collect::<Vec<_>>(), boot);
     }
 
     /// Where a password lies is not for everybody to read.

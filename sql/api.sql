@@ -21,11 +21,14 @@ BEGIN
     IF publication IS NULL OR publication = '' OR length(publication) > 63 THEN
         RAISE EXCEPTION 'publication must be a name of 1 to 63 characters' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    INSERT INTO odoo_mirror_internal.settings AS now (source, password_secret, publication, slot, configured_by)
-    VALUES (checked ->> 'source', configure.password_secret, configure.publication, configure.slot, session_user)
+    INSERT INTO odoo_mirror_internal.settings AS now
+        (source, password_secret, publication, slot, configured_by, by_superuser)
+    VALUES (checked ->> 'source', configure.password_secret, configure.publication, configure.slot, session_user,
+            odoo_mirror_internal.caller_is_superuser())
     ON CONFLICT (only_row) DO UPDATE SET
         source = excluded.source, password_secret = excluded.password_secret, publication = excluded.publication,
-        slot = excluded.slot, configured_by = excluded.configured_by, configured_at = pg_catalog.now();
+        slot = excluded.slot, configured_by = excluded.configured_by, by_superuser = excluded.by_superuser,
+        configured_at = pg_catalog.now();
     PERFORM odoo_mirror_internal.wake();
     RETURN checked || pg_catalog.jsonb_build_object('publication', publication, 'slot', slot, 'next',
         'SELECT odoo_mirror.start()');

@@ -25,6 +25,8 @@ CREATE TABLE odoo_mirror_internal.settings (
     publication      text NOT NULL,
     slot             text NOT NULL,
     configured_by    name NOT NULL,
+    -- What a superuser configured reaches whatever the server does; anybody else's is held to limits.
+    by_superuser     boolean NOT NULL DEFAULT false,
     configured_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
     wanted           text NOT NULL DEFAULT 'stopped' CHECK (wanted IN ('stopped', 'running')),
     -- Which cluster and database start() was called in. A clone or a restored copy differs, and waits.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
+pub mod allowed;
 mod display;
 mod keys;
 mod keywords;
@@ -24,9 +25,11 @@ pub struct SourceConfig {
     pub dbname: String,
     pub user: String,
     pub sslmode: SslMode,
-    /// An absolute path to trusted certificates in PEM. Always there under verify-ca and verify-full.
+    /// An absolute path to trusted certificates in PEM, or `vault:` and the name of the secret that holds
+    /// them. Always there under verify-ca and verify-full.
     pub sslrootcert: Option<String>,
     pub channel_binding: ChannelBinding,
+    pub require_auth: RequireAuth,
     /// For one address, from the first packet to the end of authentication. Zero: for ever.
     pub connect_timeout: Option<Duration>,
     pub keepalives: bool,
@@ -77,6 +80,22 @@ pub enum ChannelBinding {
     Require,
 }
 
+/// libpq's require_auth: how the source may let us in. By default with SCRAM or without a question:
+/// a password is given away as MD5 or in cleartext only where that is asked for by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequireAuth {
+    pub none: bool,
+    pub password: bool,
+    pub md5: bool,
+    pub scram: bool,
+}
+
+impl Default for RequireAuth {
+    fn default() -> Self {
+        RequireAuth { none: true, password: false, md5: false, scram: true }
+    }
+}
+
 /// libpq's target_session_attrs, as far as a mirror can use it. `Primary` and `ReadWrite` both
 /// pass over a server in recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +143,11 @@ impl SourceConfig {
             None => keywords::settings(text)?,
         };
         keys::config(settings)
+    }
+
+    /// The secret in Vault that holds the trusted certificates, where sslrootcert names one.
+    pub fn certificate_secret(&self) -> Option<&str> {
+        self.sslrootcert.as_deref()?.strip_prefix("vault:")
     }
 
     /// Which servers and database are meant, however they are reached.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use odoo_mirror::config::passfile::password_for;
-use odoo_mirror::config::{ChannelBinding, Host, SourceConfig, SslMode, TargetSessionAttrs};
+use odoo_mirror::config::{ChannelBinding, Host, RequireAuth, SourceConfig, SslMode, TargetSessionAttrs};
 use odoo_mirror::error::{Error, Verdict, sqlstate};
 use proptest::prelude::*;
 
@@ -230,6 +230,33 @@ fn common_failures_name_their_fix() {
 }
 
 #[test]
+fn require_auth_is_read_as_libpq_reads_it() {
+    let auth = |value: &str| parsed(&format!("host=h dbname=d user=u require_auth={value}")).require_auth;
+    let methods = |auth: RequireAuth| [auth.none, auth.password, auth.md5, auth.scram];
+    assert_eq!(parsed("host=h dbname=d user=u").require_auth, RequireAuth::default());
+    for (value, allowed) in [
+        ("scram-sha-256", [false, false, false, true]),
+        ("md5,password", [false, true, true, false]),
+        ("none", [true, false, false, false]),
+        ("!none", [false, true, true, true]),
+        ("!password,!md5,!gss", [true, false, false, true]),
+    ] {
+        assert_eq!(methods(auth(value)), allowed, "{value}");
+    }
+    for (value, why) in [
+        ("!none,md5", "mixes"),
+        ("md5,md5", "twice"),
+        ("!md5,!md5", "twice"),
+        ("gss", "not supported"),
+        ("peer", "not supported"),
+        ("!none,!password,!md5,!scram-sha-256", "no method"),
+    ] {
+        let error = SourceConfig::parse(&format!("host=h dbname=d user=u require_auth={value}")).unwrap_err();
+        assert!(error.message.contains(why), "{value}: {error}");
+    }
+}
+
+#[test]
 fn a_data_errors_detail_is_left_out_because_it_quotes_values() {
     let error = Error::reported("23505", "duplicate key", Some("Key (vat)=(BE0477) already exists."), None);
     assert_eq!(error.detail, None);
@@ -252,6 +279,7 @@ prop_compose! {
         seconds in prop::array::uniform3(prop::option::of(0..1u64 << 31)),
         counts in prop::array::uniform2(prop::option::of(0..1u32 << 31)),
         keepalives in any::<bool>(),
+        auth in prop::array::uniform4(any::<bool>()).prop_filter("some method", |auth| auth.contains(&true)),
         target_session_attrs in prop_oneof![
             Just(TargetSessionAttrs::Any), Just(TargetSessionAttrs::ReadWrite), Just(TargetSessionAttrs::Primary)],
     ) -> SourceConfig {
@@ -262,6 +290,7 @@ prop_compose! {
             sslmode: secure.0,
             sslrootcert: matches!(secure.0, SslMode::VerifyCa | SslMode::VerifyFull).then_some(rootcert),
             channel_binding: secure.1,
+            require_auth: RequireAuth { none: auth[0], password: auth[1], md5: auth[2], scram: auth[3] },
             connect_timeout: time[0],
             keepalives_idle: time[1],
             keepalives_interval: time[2],

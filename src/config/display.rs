@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{ChannelBinding, Host, SourceConfig, SslMode, TargetSessionAttrs};
+use super::{ChannelBinding, Host, RequireAuth, SourceConfig, SslMode, TargetSessionAttrs};
 
 impl fmt::Display for SourceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,6 +21,7 @@ impl fmt::Display for SourceConfig {
         let optional = [
             ("sslrootcert", self.sslrootcert.clone()),
             ("channel_binding", self.channel_binding.unless_default()),
+            ("require_auth", self.require_auth.unless_default()),
             ("connect_timeout", seconds(self.connect_timeout)),
             ("keepalives", (!self.keepalives).then(|| "0".to_owned())),
             ("keepalives_idle", seconds(self.keepalives_idle)),
@@ -60,6 +61,22 @@ impl ChannelBinding {
             ChannelBinding::Disable => Some("disable".to_owned()),
             ChannelBinding::Require => Some("require".to_owned()),
         }
+    }
+}
+
+impl RequireAuth {
+    fn unless_default(self) -> Option<String> {
+        (self != RequireAuth::default()).then(|| {
+            let methods = [
+                ("none", self.none),
+                ("password", self.password),
+                ("md5", self.md5),
+                ("scram-sha-256", self.scram),
+            ];
+            let named: Vec<&str> =
+                methods.iter().filter(|(_, allowed)| *allowed).map(|(name, _)| *name).collect();
+            named.join(",")
+        })
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{ChannelBinding, ConfigError, Host, SourceConfig, SslMode, TargetSessionAttrs};
+use super::{ChannelBinding, ConfigError, Host, RequireAuth, SourceConfig, SslMode, TargetSessionAttrs};
 
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "host",
     "hostaddr",
     "port",
@@ -24,7 +24,11 @@ const KNOWN: [&str; 17] = [
     "application_name",
     "passfile",
     "target_session_attrs",
+    "require_auth",
 ];
+
+/// So begins an sslrootcert that names a secret in Vault.
+const SECRET: &str = "vault:";
 
 const DEFAULT_PORT: u16 = 5432;
 
@@ -55,6 +59,7 @@ pub(super) fn config(pairs: Vec<(String, String)>) -> Result<SourceConfig, Confi
                 ("require", ChannelBinding::Require),
             ],
         )?,
+        require_auth: settings.require_auth()?,
         connect_timeout: settings.number("connect_timeout")?.map(seconds),
         keepalives: settings.number("keepalives")?.unwrap_or(1) != 0,
         keepalives_idle: settings.number("keepalives_idle")?.map(seconds),
@@ -145,6 +150,7 @@ impl Settings {
                 Err(ConfigError::new("sslrootcert=system is not supported")
                     .hint("Give the path of a file: on Debian /etc/ssl/certs/ca-certificates.crt."))
             }
+            Some(path) if key == "sslrootcert" && path.starts_with(SECRET) => Ok(Some(path)),
             Some(path) if !path.starts_with('/') => {
                 Err(ConfigError::new(format!("the value of {key} is not an absolute path")))
             }
@@ -177,6 +183,41 @@ impl Settings {
                 ("verify-full", SslMode::VerifyFull),
             ],
         )
+    }
+
+    /// Methods separated by commas, or, each with a `!`, those that are not to be used. As in libpq,
+    /// the two are not mixed, and none is named twice.
+    fn require_auth(&self) -> Result<RequireAuth, ConfigError> {
+        let Some(list) = self.0.get("require_auth") else { return Ok(RequireAuth::default()) };
+        let refused = |why: &str| {
+            ConfigError::new(format!("the value of require_auth {why}"))
+                .hint("Use scram-sha-256, md5, password and none, separated by commas, all or none of them with a \"!\".")
+        };
+        let words: Vec<&str> = list.split(',').map(str::trim).collect();
+        let negated = words.iter().filter(|word| word.starts_with('!')).count();
+        if negated != 0 && negated != words.len() {
+            return Err(refused("mixes methods with and without \"!\""));
+        }
+        let named = negated == 0;
+        let mut auth = RequireAuth { none: !named, password: !named, md5: !named, scram: !named };
+        for word in words {
+            let method = match word.trim_start_matches('!') {
+                "none" => &mut auth.none,
+                "password" => &mut auth.password,
+                "md5" => &mut auth.md5,
+                "scram-sha-256" => &mut auth.scram,
+                "gss" | "sspi" if !named => continue,
+                _ => return Err(refused("names a method that is not supported")),
+            };
+            if *method == named {
+                return Err(refused("names a method twice"));
+            }
+            *method = named;
+        }
+        if !(auth.none || auth.password || auth.md5 || auth.scram) {
+            return Err(refused("leaves no method"));
+        }
+        Ok(auth)
     }
 
     fn target_session_attrs(&self) -> Result<TargetSessionAttrs, ConfigError> {

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use pgrx::{JsonB, PgXactCallbackEvent};
 
 use super::board::{self, State};
-use super::{guc, wait};
+use super::{guc, owner, wait};
 use crate::config::SourceConfig;
 use crate::wire::Lsn;
 
@@ -88,6 +88,11 @@ mod odoo_mirror_internal {
                 "passfile can't be given here",
                 "A superuser sets odoo_mirror.passfile in postgresql.conf.",
             ),
+            Ok(config) if !owner::caller_is_superuser() && has_socket(&config) => refuse(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "only a superuser may name a Unix socket as the source",
+                "Name the source by host and port: the mirror then logs in with the password that configure() is given.",
+            ),
             Ok(config) => JsonB(serde_json::json!({ "source": config.to_string() })),
             Err(error) => refuse(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -114,6 +119,12 @@ mod odoo_mirror_internal {
     fn looks_at_row() -> bool {
         super::super::apply::looks_at_row();
         true
+    }
+
+    /// Whether whoever called the function that calls this is a superuser.
+    #[pg_extern(stable)]
+    fn caller_is_superuser() -> bool {
+        owner::caller_is_superuser()
     }
 
     /// Wakes the worker when the calling transaction commits.
@@ -192,6 +203,10 @@ mod odoo_mirror_internal {
             refuse(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, hint);
         }
     }
+}
+
+fn has_socket(config: &SourceConfig) -> bool {
+    config.hosts.iter().any(|host| host.address.is_none() && host.is_socket_directory())
 }
 
 fn refuse(

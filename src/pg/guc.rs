@@ -4,6 +4,10 @@ use std::ffi::CString;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 
+use crate::config::allowed::AllowedSources;
+use crate::error::Error;
+use crate::source::connect::Limits;
+
 pub static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 pub static BATCH_SIZE: GucSetting<i32> = GucSetting::<i32>::new(1000);
 pub static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1000);
@@ -13,6 +17,9 @@ pub static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5_000);
 pub static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
 pub static PASSFILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static PASSWORD_ENV: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static ALLOWED_SOURCES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static CERTIFICATE_DIRECTORY: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c"/etc/ssl/certs"));
 pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(
     c"access_token, signup_token, oauth_access_token, password, new_password, totp_secret",
 ));
@@ -177,6 +184,23 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
+    // What a role without superuser rights may reach through the worker is for a superuser to say.
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.allowed_sources",
+        c"Servers that a role without superuser rights may name in configure(), and that get the server's secrets.",
+        c"Names, *.example.com, addresses and networks, separated by commas; empty: any but this server itself.",
+        &ALLOWED_SOURCES,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_string_guc(
+        c"odoo_mirror.certificate_directory",
+        c"Where sslrootcert may lie when a role without superuser rights names it.",
+        c"Empty: nowhere; such a role may still keep certificates in Vault.",
+        &CERTIFICATE_DIRECTORY,
+        GucContext::Sighup,
+        GucFlags::empty(),
+    );
     GucRegistry::define_string_guc(
         c"odoo_mirror.exclude_columns",
         c"Columns that are not mirrored: column or table.column, separated by commas.",
@@ -190,6 +214,12 @@ pub fn init() {
 /// A string setting's value; empty counts as not set.
 pub fn text(setting: &'static GucSetting<Option<CString>>) -> Option<String> {
     setting.get().and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty())
+}
+
+/// What holds for a connection that no superuser configured.
+pub fn limits() -> Result<Limits, Error> {
+    let allowed = AllowedSources::parse(&text(&ALLOWED_SOURCES).unwrap_or_default())?;
+    Ok(Limits { allowed, certificate_directory: text(&CERTIFICATE_DIRECTORY) })
 }
 
 /// The names in `odoo_mirror.exclude_columns`.
@@ -207,7 +237,7 @@ pub fn give_up_slot_at() -> Option<i64> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
     numbers: [i32; 7],
-    texts: [Option<String>; 4],
+    texts: [Option<String>; 6],
 }
 
 pub fn tuning() -> Tuning {
@@ -222,6 +252,13 @@ pub fn tuning() -> Tuning {
     ];
     Tuning {
         numbers: numbers.map(|setting| setting.get()),
-        texts: [text(&PASSFILE), text(&PASSWORD_ENV), text(&EXCLUDE), text(&LANGUAGE)],
+        texts: [
+            text(&ALLOWED_SOURCES),
+            text(&CERTIFICATE_DIRECTORY),
+            text(&PASSFILE),
+            text(&PASSWORD_ENV),
+            text(&EXCLUDE),
+            text(&LANGUAGE),
+        ],
     }
 }

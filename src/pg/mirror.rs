@@ -102,8 +102,12 @@ pub fn connector(settings: &Settings) -> Result<Connector, Error> {
     let mut config = SourceConfig::parse(&settings.source)?;
     // Only a superuser's setting says which file of the server is read.
     config.passfile = guc::text(&guc::PASSFILE);
-    let password = transaction::transaction(|| secret::password(settings))?;
-    Ok(Connector::new(config, password))
+    let (secrets, by_superuser) =
+        transaction::transaction(|| Ok((secret::read(settings, &config)?, settings.is_of_a_superuser())))?;
+    let connector = Connector::new(config, secrets.password)
+        .server_password(secrets.server_password)
+        .certificates(secrets.certificates);
+    Ok(if by_superuser { connector } else { connector.limited(guc::limits()?) })
 }
 
 /// Looks at the source; `streaming`: our own stream runs meanwhile.

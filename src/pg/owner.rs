@@ -67,6 +67,21 @@ pub fn owner_oid() -> Result<pg_sys::Oid, Error> {
     })
 }
 
+/// Whether there is such a role, and it is a superuser. In a transaction.
+pub fn is_superuser(role: &str) -> bool {
+    // SAFETY: a syscache lookup.
+    role_oid(role).is_some_and(|oid| unsafe { pg_sys::superuser_arg(oid) })
+}
+
+/// Whether whoever called the SQL function at hand is a superuser: the role that logged in, and the one that it
+/// acts as. The function's own rights don't count.
+pub fn caller_is_superuser() -> bool {
+    // SAFETY: reads this backend's users, and looks them up in the syscache.
+    unsafe {
+        pg_sys::superuser_arg(pg_sys::GetSessionUserId()) && pg_sys::superuser_arg(pg_sys::GetOuterUserId())
+    }
+}
+
 fn role_oid(name: &str) -> Option<pg_sys::Oid> {
     let name = CString::new(name).ok()?;
     // SAFETY: a syscache lookup by a name that lives through the call.

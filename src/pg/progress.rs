@@ -1,7 +1,7 @@
 //! What configure() and start() said, and what the mirror stands on: one row each. In the caller's transaction.
 
-use super::guc;
 use super::sql::{self, lsn, number, text};
+use super::{guc, owner};
 use crate::error::Error;
 use crate::wire::Lsn;
 
@@ -11,6 +11,8 @@ pub struct Settings {
     pub publication: String,
     pub slot: String,
     pub configured_by: String,
+    /// That role was a superuser then.
+    by_superuser: bool,
     /// When configure() and start() were called: later calls begin a new life.
     pub configured_at: String,
     pub running: bool,
@@ -20,12 +22,19 @@ pub struct Settings {
     pub tuning: guc::Tuning,
 }
 
+impl Settings {
+    /// Whether a superuser called configure(), and still is one. In a transaction.
+    pub fn is_of_a_superuser(&self) -> bool {
+        self.by_superuser && owner::is_superuser(&self.configured_by)
+    }
+}
+
 /// None: configure() was not called yet.
 pub fn settings() -> Result<Option<Settings>, Error> {
     let rows = sql::run(
         "SELECT source, password_secret, publication, slot, configured_by, \
                 configured_at || coalesce(' ' || started_at, ''), wanted, \
-                started_in = odoo_mirror_internal.this_destination() \
+                started_in = odoo_mirror_internal.this_destination(), by_superuser \
          FROM odoo_mirror_internal.settings",
         &[],
     )?;
@@ -38,6 +47,7 @@ pub fn settings() -> Result<Option<Settings>, Error> {
         configured_at: text(&row, 5),
         running: text(&row, 6) == "running",
         started_here: text(&row, 7) == "t",
+        by_superuser: text(&row, 8) == "t",
         tuning: guc::tuning(),
     }))
 }

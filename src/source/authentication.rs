@@ -16,13 +16,22 @@ use super::tls;
 use crate::config::{ChannelBinding, SourceConfig, SslMode};
 use crate::error::Error;
 
+/// How the server made sure of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// It asked nothing: `trust`, `peer`, a certificate.
+    None,
+    /// It asked for the password, and was given it or the proof of it.
+    Password,
+}
+
 /// Introduces us, and returns when the server is ready for a query.
 pub(super) async fn log_in(
     channel: &mut Channel,
     config: &SourceConfig,
     password: Option<&Password>,
     replication: bool,
-) -> Result<(), Error> {
+) -> Result<Proof, Error> {
     let mut parameters = vec![
         ("user", config.user.as_str()),
         ("database", &config.dbname),
@@ -35,14 +44,14 @@ pub(super) async fn log_in(
     put(channel, |out| frontend::startup_message(parameters, out))?;
     channel.flush().await?;
 
-    authenticate(channel, config, password).await?;
+    let proof = authenticate(channel, config, password).await?;
     loop {
         match channel.message().await? {
             Message::BackendKeyData(body) => {
                 channel.backend_pid = body.process_id();
                 channel.secret_key = body.secret_key();
             }
-            Message::ReadyForQuery(_) => return Ok(()),
+            Message::ReadyForQuery(_) => return Ok(proof),
             _ => return Err(out_of_order()),
         }
     }
@@ -52,25 +61,29 @@ async fn authenticate(
     channel: &mut Channel,
     config: &SourceConfig,
     password: Option<&Password>,
-) -> Result<(), Error> {
+) -> Result<Proof, Error> {
+    let accepts = config.require_auth;
     let answer = match channel.message().await? {
+        Message::AuthenticationSasl(_) if !accepts.scram => return Err(unaccepted("scram-sha-256")),
         Message::AuthenticationSasl(body) => {
             let password = password.ok_or_else(no_password)?;
             scram(channel, config, password, body).await?;
             return finished(channel).await;
         }
         _ if config.channel_binding == ChannelBinding::Require => return Err(unbound()),
-        Message::AuthenticationOk => return Ok(()),
+        Message::AuthenticationOk if !accepts.none => return Err(unaccepted("none")),
+        Message::AuthenticationOk => return Ok(Proof::None),
+        Message::AuthenticationMd5Password(_) if !accepts.md5 => return Err(unaccepted("md5")),
         Message::AuthenticationMd5Password(body) => {
             let password = password.ok_or_else(no_password)?;
             md5_hash(config.user.as_bytes(), password.bytes(), body.salt()).into_bytes()
         }
         Message::AuthenticationCleartextPassword => {
             let verified = matches!(channel.stream, Stream::Tls(_)) && config.sslmode == SslMode::VerifyFull;
-            if !verified {
+            if !verified || !accepts.password {
                 return Err(Error::retry_slowly("the source asks for the password in cleartext").hint(
-                    "Use scram-sha-256 in pg_hba.conf on the source, or sslmode=verify-full, under which a cleartext \
-                     password is sent.",
+                    "Use scram-sha-256 in pg_hba.conf on the source; or say require_auth=password and \
+                     sslmode=verify-full, under which a cleartext password is sent.",
                 ));
             }
             password.ok_or_else(no_password)?.bytes().to_vec()
@@ -91,9 +104,9 @@ async fn authenticate(
     finished(channel).await
 }
 
-async fn finished(channel: &mut Channel) -> Result<(), Error> {
+async fn finished(channel: &mut Channel) -> Result<Proof, Error> {
     match channel.message().await? {
-        Message::AuthenticationOk => Ok(()),
+        Message::AuthenticationOk => Ok(Proof::Password),
         _ => Err(out_of_order()),
     }
 }
@@ -151,6 +164,17 @@ fn put(
 fn no_password() -> Error {
     Error::retry_slowly("the source asks for a password, and none is configured")
         .hint("Give password_secret to configure(), a passfile, or an environment variable.")
+}
+
+/// The source wants to make sure of us in a way that require_auth, or its default, leaves out.
+fn unaccepted(method: &str) -> Error {
+    let error = match method {
+        "none" => Error::retry_slowly("the source asks for no password, which require_auth asks for"),
+        _ => Error::retry_slowly(format!("the source asks for {method}, which require_auth does not name")),
+    };
+    error.hint(format!(
+        "Use scram-sha-256 for this user in pg_hba.conf on the source, or add {method} to require_auth."
+    ))
 }
 
 fn unbound() -> Error {

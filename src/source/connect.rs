@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::authentication;
+use super::authentication::{self, Proof};
+use super::certificates;
 use super::channel::Channel;
 use super::failure;
 use super::session::{self, ReplicationSession};
 use super::socket::{self, Stream};
 pub use super::sql::Sql;
 use super::tls;
+use crate::config::allowed::AllowedSources;
 use crate::config::{Host, SourceConfig, TargetSessionAttrs, passfile};
 use crate::error::sqlstate::POOLER_HINT;
 use crate::error::{Error, Verdict};
@@ -45,13 +47,26 @@ impl fmt::Debug for Password {
 }
 
 /// Opens sessions on the source, each on the first host that will have us.
-///
-/// Without a password, the configuration's passfile is read for each host; whoever lets a user write the
-/// configuration must have settled whether that user may name a file.
 #[derive(Debug, Clone)]
 pub struct Connector {
     config: SourceConfig,
     password: Option<Password>,
+    /// A secret of this server's own; so is the configuration's passfile.
+    server_password: Option<Password>,
+    /// The certificates themselves, where sslrootcert names no file.
+    certificates: Option<String>,
+    /// None: a superuser wrote the configuration.
+    limits: Option<Limits>,
+}
+
+/// What holds where the configuration was written by somebody who is no superuser. The worker may do
+/// what its author may not, so it connects only as the author could: with a password that was asked for,
+/// over the network, to servers that a superuser leaves open.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub allowed: AllowedSources,
+    /// Where sslrootcert may lie.
+    pub certificate_directory: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -67,8 +82,30 @@ enum Address {
 }
 
 impl Connector {
+    /// As a superuser configured it, with a password of the author's own.
     pub fn new(config: SourceConfig, password: Option<Password>) -> Self {
-        Connector { config, password }
+        Connector { config, password, server_password: None, certificates: None, limits: None }
+    }
+
+    /// With a password of this server's own, which goes only where a superuser lets it.
+    #[must_use]
+    pub fn server_password(mut self, password: Option<Password>) -> Self {
+        self.server_password = password;
+        self
+    }
+
+    /// With these trusted certificates in PEM, in place of a file's.
+    #[must_use]
+    pub fn certificates(mut self, pem: Option<String>) -> Self {
+        self.certificates = pem;
+        self
+    }
+
+    /// As somebody configured it who is no superuser.
+    #[must_use]
+    pub fn limited(mut self, limits: Limits) -> Self {
+        self.limits = Some(limits);
+        self
     }
 
     /// A session for ordinary SQL. Runs a task on the current tokio runtime, which ends with the session.
@@ -107,24 +144,57 @@ impl Connector {
 
     async fn open_at(&self, host: &Host, address: &Address, kind: Kind) -> Result<Channel, Error> {
         let stream = match address {
+            Address::Unix(_) if self.limits.is_some() => return Err(not_allowed(host)),
             Address::Unix(path) => {
                 Stream::Unix(UnixStream::connect(path).await.map_err(failure::io_failure)?)
             }
             Address::Tcp(address) => {
+                self.check_allowed(host, *address, false)?;
+                // Read before the network is touched: a wrong file isn't the network's fault.
+                let roots = self.roots()?;
                 let tcp = TcpStream::connect(address).await.map_err(failure::io_failure)?;
+                let here = tcp.local_addr().is_ok_and(|own| own.ip() == address.ip());
+                self.check_allowed(host, *address, here)?;
                 socket::prepare(&tcp, &self.config).map_err(failure::io_failure)?;
-                tls::negotiate(tcp, &host.name, &self.config).await?
+                tls::negotiate(tcp, &host.name, &self.config, roots.as_deref()).await?
             }
         };
-        let password = self.password_for(host)?;
+        let password = self.password_for(host, address)?;
         let mut channel = Channel::new(stream);
         let replication = kind == Kind::Replication;
-        authentication::log_in(&mut channel, &self.config, password.as_ref(), replication).await?;
+        let proof =
+            authentication::log_in(&mut channel, &self.config, password.as_ref(), replication).await?;
+        if self.limits.is_some() && proof != Proof::Password {
+            return Err(no_proof());
+        }
         self.settle(&mut channel, kind).await?;
         if replication {
             knows_replication(&mut channel).await?;
         }
         Ok(channel)
+    }
+
+    /// `here`: the address is one of this machine's own.
+    fn check_allowed(&self, host: &Host, address: SocketAddr, here: bool) -> Result<(), Error> {
+        match &self.limits {
+            Some(limits) if !limits.allowed.allow(host, address.ip(), here) => Err(not_allowed(host)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The trusted certificates in PEM; None: none are asked for.
+    fn roots(&self) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(pem) = &self.certificates {
+            return Ok(Some(pem.clone().into_bytes()));
+        }
+        let Some(path) = self.config.sslrootcert.as_deref() else { return Ok(None) };
+        if let Some(limits) = &self.limits {
+            let directory = limits.certificate_directory.as_deref();
+            if !directory.is_some_and(|directory| certificates::is_within(path, directory)) {
+                return Err(certificates::unusable());
+            }
+        }
+        certificates::read(path).map(Some)
     }
 
     /// Sets what must not depend on the source's configuration, and passes over a standby.
@@ -178,9 +248,26 @@ impl Connector {
         }
     }
 
-    fn password_for(&self, host: &Host) -> Result<Option<Password>, Error> {
-        let (None, Some(path)) = (&self.password, &self.config.passfile) else {
+    /// Whether a secret of this server's may go there: a superuser wrote the configuration, or listed
+    /// what it leads to.
+    fn trusts_with_secrets(&self, host: &Host, address: &Address) -> bool {
+        match (&self.limits, address) {
+            (None, _) => true,
+            (Some(limits), Address::Tcp(address)) => limits.allowed.lists(host, address.ip()),
+            (Some(_), Address::Unix(_)) => false,
+        }
+    }
+
+    /// The author's own password, else one of this server's, if that may go there.
+    fn password_for(&self, host: &Host, address: &Address) -> Result<Option<Password>, Error> {
+        if self.password.is_some() {
             return Ok(self.password.clone());
+        }
+        if !self.trusts_with_secrets(host, address) {
+            return Ok(None);
+        }
+        let (None, Some(path)) = (&self.server_password, &self.config.passfile) else {
+            return Ok(self.server_password.clone());
         };
         let unreadable = |error: std::io::Error| {
             Error::retry_slowly("the passfile can't be read")
@@ -197,6 +284,28 @@ impl Connector {
         Ok(passfile::password_for(&text, name, host.port, &self.config.dbname, &self.config.user)
             .map(Password))
     }
+}
+
+fn not_allowed(host: &Host) -> Error {
+    Error::retry_slowly(format!(
+        "\"{}\" is not a source that a role without superuser rights may name",
+        host.name
+    ))
+    .detail(
+        "This server itself, its Unix sockets and link-local addresses are never one, unless \
+             odoo_mirror.allowed_sources lists the address.",
+    )
+    .hint("Let a superuser add it to odoo_mirror.allowed_sources, or call configure() as a superuser.")
+}
+
+fn no_proof() -> Error {
+    Error::retry_slowly(
+        "the source asked for no password, and the role that called configure() is no superuser",
+    )
+    .hint(
+        "Use scram-sha-256 for this user in pg_hba.conf on the source, and give configure() a \
+             password_secret; or let a superuser call configure().",
+    )
 }
 
 /// A pooler that swallows the startup parameter is found here: it passes the command on to an ordinary

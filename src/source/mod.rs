@@ -26,6 +26,7 @@ pub mod writers;
 
 mod authentication;
 mod catalog_types;
+mod certificates;
 mod channel;
 mod clock;
 mod failure;

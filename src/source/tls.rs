@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::failure;
 use super::socket::Stream;
+use super::{certificates, failure};
 use crate::config::{SourceConfig, SslMode};
 use crate::error::Error;
 
@@ -25,12 +25,12 @@ pub(super) async fn negotiate(
     mut tcp: TcpStream,
     host: &str,
     config: &SourceConfig,
+    roots: Option<&[u8]>,
 ) -> Result<Stream, Error> {
     if config.sslmode == SslMode::Disable {
         return Ok(Stream::Tcp(tcp));
     }
-    // Read before the network is touched: a wrong file isn't the network's fault.
-    let connector = TlsConnector::from(Arc::new(client_config(config)?));
+    let connector = TlsConnector::from(Arc::new(client_config(config, roots)?));
     let name = ServerName::try_from(host.to_owned()).map_err(|_| {
         Error::retry_slowly("the host is not a name that TLS can use")
             .hint("Correct the host, or give sslmode=disable.")
@@ -57,10 +57,10 @@ pub(super) async fn negotiate(
     Ok(Stream::Tls(Box::new(tls)))
 }
 
-fn client_config(config: &SourceConfig) -> Result<ClientConfig, Error> {
+fn client_config(config: &SourceConfig, roots: Option<&[u8]>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier {
-        trusted: config.sslrootcert.as_deref().map(Trusted::read).transpose()?,
+        trusted: roots.map(Trusted::parse).transpose()?,
         checks_name: config.sslmode == SslMode::VerifyFull,
         provider: provider.clone(),
     };
@@ -78,21 +78,15 @@ struct Trusted {
 }
 
 impl Trusted {
-    fn read(path: &str) -> Result<Self, Error> {
-        let unusable = |why: String| {
-            Error::retry_slowly("the file that sslrootcert names can't be used").detail(why).hint(
-                "It must hold certificates in PEM and be readable by the server's operating-system user.",
-            )
-        };
-        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-        let certificates = CertificateDer::pem_slice_iter(&pem)
+    fn parse(pem: &[u8]) -> Result<Self, Error> {
+        let certificates = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| unusable("A certificate in it is damaged.".to_owned()))?;
+            .map_err(|_| certificates::unusable())?;
         let mut roots = RootCertStore::empty();
         // A bundle may hold one that this library doesn't know, beside the one that matters.
         let (usable, _) = roots.add_parsable_certificates(certificates.iter().cloned());
         if usable == 0 {
-            return Err(unusable("No usable certificate is in it.".to_owned()));
+            return Err(certificates::unusable());
         }
         Ok(Trusted { certificates, roots })
     }

@@ -8,6 +8,7 @@ mod cluster;
 mod fake;
 mod hostile;
 mod lease;
+mod limits;
 mod servers;
 mod settings;
 mod stream;

@@ -113,15 +113,30 @@ async fn scram_binds_the_channel_where_there_is_tls_and_says_so_where_there_is_n
 }
 
 #[tokio::test]
-async fn md5_is_answered_and_cleartext_only_under_verify_full() {
+async fn md5_and_cleartext_are_answered_only_where_require_auth_names_them() {
     let clusters = Clusters::shared();
     let at = |user| format!("host=localhost port={} dbname=postgres user={user}", clusters.port);
-    assert_eq!(ask(&at("md5er"), Some(PASSWORD), "SELECT current_user::text").await.unwrap(), "md5er");
-    let verified = format!("{} sslmode=verify-full sslrootcert={}", at("clear"), clusters.path("ca.pem"));
-    assert_eq!(ask(&verified, Some(PASSWORD), "SELECT current_user::text").await.unwrap(), "clear");
-    for settings in ["sslmode=disable", "sslmode=require"] {
-        let error = refusal(&format!("{} {settings}", at("clear")), Some(PASSWORD)).await;
-        assert_refusal(&error, Verdict::RetrySlowly, "cleartext", "verify-full");
+    let verified = format!("sslmode=verify-full sslrootcert={}", clusters.path("ca.pem"));
+    for (user, settings) in [
+        ("md5er", "require_auth=md5".to_owned()),
+        ("md5er", "require_auth=!none".to_owned()),
+        ("clear", format!("{verified} require_auth=password")),
+        ("scram", "require_auth=scram-sha-256".to_owned()),
+    ] {
+        let config = format!("{} {settings}", at(user));
+        assert_eq!(ask(&config, Some(PASSWORD), "SELECT current_user::text").await.unwrap(), user);
+    }
+    for (user, settings, says, hint) in [
+        ("md5er", "", "asks for md5", "scram-sha-256"),
+        ("md5er", "require_auth=scram-sha-256", "asks for md5", "require_auth"),
+        ("scram", "require_auth=md5", "asks for scram-sha-256", "require_auth"),
+        ("postgres", "require_auth=!none", "asks for no password", "require_auth"),
+        ("clear", "sslmode=disable require_auth=password", "cleartext", "verify-full"),
+        ("clear", "sslmode=require require_auth=password", "cleartext", "verify-full"),
+        ("clear", verified.as_str(), "cleartext", "require_auth"),
+    ] {
+        let error = refusal(&format!("{} {settings}", at(user)), Some(PASSWORD)).await;
+        assert_refusal(&error, Verdict::RetrySlowly, says, hint);
     }
 }
 
@@ -131,7 +146,12 @@ async fn what_the_source_refuses_comes_with_its_fix() {
     let at = format!("host=localhost port={}", clusters.port);
     for (settings, password, says, hint) in [
         ("dbname=postgres user=scram", Some("wrong"), "password authentication failed", "password_secret"),
-        ("dbname=postgres user=md5er", Some("wrong"), "password authentication failed", "password_secret"),
+        (
+            "dbname=postgres user=md5er require_auth=md5",
+            Some("wrong"),
+            "password authentication failed",
+            "password_secret",
+        ),
         ("dbname=postgres user=scram", None, "none is configured", "password_secret"),
         ("dbname=nothing_here user=postgres", None, "does not exist", "dbname"),
         ("dbname=postgres user=nobody", None, "pg_hba.conf", "pg_hba.conf"),
@@ -140,7 +160,7 @@ async fn what_the_source_refuses_comes_with_its_fix() {
         assert_refusal(&error, Verdict::RetrySlowly, says, hint);
     }
     let config = format!(
-        "{at} dbname=postgres user=clear sslmode=verify-full sslrootcert={}",
+        "{at} dbname=postgres user=clear require_auth=password sslmode=verify-full sslrootcert={}",
         clusters.path("ca.pem")
     );
     let error = connector(&config, Some(PASSWORD)).replication().await.err().unwrap();

@@ -1,4 +1,4 @@
-use super::{LIMIT, builder, failure_of, fails_again, fails_as};
+use super::{LIMIT, builder, fails_again, fails_as, failure_of};
 use crate::harness::signal;
 
 /// More rows below zero than are set aside one by one.
