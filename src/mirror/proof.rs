@@ -54,20 +54,17 @@ impl Tiling {
         }
     }
 
-    /// A condition that is true for the piece's rows, on either side.
-    pub fn condition(&self, piece: &Piece, key: &[String]) -> String {
+    /// A condition that is true for the piece's rows, on this side.
+    pub fn condition(&self, piece: &Piece, side: &Side) -> String {
         match (piece, self) {
             (Piece::Range { lo, hi }, Tiling::Ranges { column }) => {
                 super::ranges::KeyRange { lo: *lo, hi: *hi }.sql_condition(column)
             }
             (Piece::Bucket(bucket), Tiling::Buckets { columns, count }) => {
-                let key = list(columns.iter());
-                format!(
-                    "(pg_catalog.hashtextextended(ROW({key})::text COLLATE \"C\", 0) & {}) = {bucket}",
-                    count - 1
-                )
+                let hash = row_hash(&side.text_of(&list(columns.iter())), 0);
+                format!("({hash} & {}) = {bucket}", count - 1)
             }
-            (Piece::Keys(keys), _) => keys_condition(keys, key),
+            (Piece::Keys(keys), _) => keys_condition(keys, &side.key),
             _ => "true".to_owned(),
         }
     }
@@ -95,12 +92,20 @@ fn list<'a>(columns: impl Iterator<Item = &'a String>) -> String {
 pub struct Side {
     /// As FROM names the table.
     pub from: String,
-    /// The mirrored columns, as expressions of this side, in one order on both.
+    /// The mirrored columns, quoted, in one order on both sides. Their text is what their types' output
+    /// functions write, as in the stream; never a cast, which may be of the type's own.
     pub columns: Vec<String>,
     /// The key's columns by name, in key order.
     pub key: Vec<String>,
     /// What the publication filters by, on the source.
     pub filter: Option<String>,
+    /// The database's encoding is not the mirror's.
+    pub recodes: bool,
+}
+
+/// The hash of what [`Side::text_of`] gives. In an array text and bytes hash alike, if the bytes are.
+fn row_hash(text: &str, seed: i64) -> String {
+    format!("pg_catalog.hash_array_extended({text}, {seed})")
 }
 
 impl Side {
@@ -114,8 +119,10 @@ impl Side {
     /// Rows, and two sums of their hashes: 128 bits that no order changes.
     pub fn hash_query(&self, condition: &str) -> String {
         format!(
-            "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(pg_catalog.hashtextextended(r.t, 1)), 0), \
-             coalesce(pg_catalog.sum(pg_catalog.hashtextextended(r.t, 2)), 0) FROM ({}) r",
+            "SELECT pg_catalog.count(*), coalesce(pg_catalog.sum({}), 0), coalesce(pg_catalog.sum({}), 0) \
+             FROM ({}) r",
+            row_hash("r.t", 1),
+            row_hash("r.t", 2),
             self.texts(condition, false)
         )
     }
@@ -124,7 +131,9 @@ impl Side {
     pub fn rows_query(&self, condition: &str) -> String {
         let keys: String = (0..self.key.len()).map(|place| format!(", r.k{place}")).collect();
         format!(
-            "SELECT pg_catalog.hashtextextended(r.t, 1), pg_catalog.hashtextextended(r.t, 2){keys} FROM ({}) r",
+            "SELECT {}, {}{keys} FROM ({}) r",
+            row_hash("r.t", 1),
+            row_hash("r.t", 2),
             self.texts(condition, true)
         )
     }
@@ -146,6 +155,14 @@ impl Side {
         )
     }
 
+    /// The text of some columns of a row, in UTF-8 on both sides, in an array of its own.
+    fn text_of(&self, columns: &str) -> String {
+        match self.recodes {
+            false => format!("ARRAY[ROW({columns})::text COLLATE \"C\"]"),
+            true => format!("ARRAY[pg_catalog.convert_to(ROW({columns})::text, 'UTF8')]"),
+        }
+    }
+
     /// OFFSET keeps the planner from writing each row's text twice.
     fn texts(&self, condition: &str, keys: bool) -> String {
         let keys: String = if keys {
@@ -155,8 +172,8 @@ impl Side {
             String::new()
         };
         format!(
-            "SELECT ROW({})::text COLLATE \"C\" AS t{keys} FROM {} WHERE {} OFFSET 0",
-            self.columns.join(", "),
+            "SELECT {} AS t{keys} FROM {} WHERE {} OFFSET 0",
+            self.text_of(&self.columns.join(", ")),
             self.from,
             self.filtered(condition)
         )
@@ -166,24 +183,21 @@ impl Side {
 /// The queries of both sides for one table.
 pub fn sides(source: &SourceTable, shape: &MirrorShape) -> (Side, Side) {
     let only = if source.kind == 'p' { "" } else { "ONLY " };
+    let columns: Vec<String> = shape.columns.iter().map(|column| quote_identifier(&column.name)).collect();
     let there = Side {
         from: format!("{only}{}.{}", quote_identifier(&source.schema), quote_identifier(&source.name)),
-        columns: shape
-            .columns
-            .iter()
-            .map(|column| {
-                let name = quote_identifier(&column.name);
-                if column.as_text { format!("{name}::text") } else { name }
-            })
-            .collect(),
+        columns: columns.clone(),
         key: shape.key.clone(),
         filter: source.row_filter.clone(),
+        // Known to the session that asks.
+        recodes: false,
     };
     let here = Side {
         from: format!("odoo_mirror.{}", quote_identifier(&shape.name)),
-        columns: shape.columns.iter().map(|column| quote_identifier(&column.name)).collect(),
+        columns,
         key: shape.key.clone(),
         filter: None,
+        recodes: false,
     };
     (there, here)
 }

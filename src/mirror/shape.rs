@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::quote::quote_qualified;
+use super::quote::{quote_identifier, quote_qualified};
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
 use super::typemap::{TypeHere, map_type};
 
@@ -59,9 +59,23 @@ pub struct MirrorColumn {
     pub sql_type: String,
     /// The binary form that the source sends is one of `sql_type`'s.
     pub binary: bool,
-    /// A query on the source must select `column::text`.
+    /// It is text here, and another type on the source: what that type's output function writes.
     pub as_text: bool,
     pub in_key: bool,
+}
+
+impl MirrorColumn {
+    /// As a COPY on the source selects it. In a binary one, where values aren't written by the output
+    /// functions, format() calls that of the type: a cast to text may be of the type's own.
+    pub fn copied(&self, binary: bool) -> String {
+        let name = quote_identifier(&self.name);
+        if self.as_text && binary {
+            // Of a composite, IS NULL says that all its fields are.
+            format!("CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.format('%s', {name}) END")
+        } else {
+            name
+        }
+    }
 }
 
 /// How a change in the stream names its row.

@@ -261,10 +261,6 @@ fn next_id() -> u64 {
 }
 
 fn request(id: u64, table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> ChunkRequest {
-    let select = |column: &crate::mirror::shape::MirrorColumn| {
-        let name = quote_identifier(&column.name);
-        if column.as_text { format!("{name}::text") } else { name }
-    };
     let mut conditions = Vec::new();
     if let (Some(key), true) = (table.shape.key.first(), range != KeyRange::ALL) {
         conditions.push(range.sql_condition(key));
@@ -276,7 +272,7 @@ fn request(id: u64, table: &Table, range: KeyRange, guard: Guard, must_see: Vec<
         schema: table.source.schema.clone(),
         name: table.source.name.clone(),
         with_children: table.source.kind == 'p',
-        columns: table.shape.columns.iter().map(select).collect(),
+        columns: table.shape.columns.iter().map(|column| column.copied(table.shape.copy_binary)).collect(),
         conditions,
         binary: table.shape.copy_binary,
         must_see,

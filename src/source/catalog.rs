@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Row};
 
 use super::catalog_types::{TypeKey, read_types};
 use crate::error::Error;
+use crate::mirror::session_settings::{CATALOG_PATH, VALUES_PATH};
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::{LeftOut, Publishes, SourceColumn, SourceTable, WhyLeftOut};
 use crate::wire::Lsn;
@@ -55,11 +56,18 @@ const COLUMNS: &str = "
     SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.xmin::text AS stamp,
            a.attgenerated <> '' AS generated,
            a.attgenerated = '' OR current_setting('server_version_num')::int4 >= 180000 AS streamable, l.collisdeterministic AS deterministic,
-           CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, ',') END AS constant_default
+           a.atthasmissing AS has_default
     FROM pg_attribute a
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
+
+/// The values that rows older than their columns have. Output functions write them, like all values: under the search_path of
+/// values, so that all in it is qualified.
+const DEFAULTS: &str = "
+    SELECT a.attrelid, a.attnum, pg_catalog.array_to_string(a.attmissingval, ','::pg_catalog.text) AS constant_default
+    FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid OPERATOR(pg_catalog.=) ANY ($1) AND a.atthasmissing";
 
 /// A deferrable primary key identifies no row for logical decoding, as if it weren't there.
 const KEYS: &str = "
@@ -220,7 +228,12 @@ struct Found {
 async fn all_columns(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<Found>>, Error> {
     let types = read_types(client, oids).await?;
     let mut columns: HashMap<u32, Vec<Found>> = HashMap::new();
-    for row in client.query(COLUMNS, &[&oids]).await? {
+    let rows = client.query(COLUMNS, &[&oids]).await?;
+    let mut defaults = HashMap::new();
+    if rows.iter().any(|row| row.try_get("has_default").unwrap_or(false)) {
+        defaults = constant_defaults(client, oids).await?;
+    }
+    for row in rows {
         let key = TypeKey { oid: row.try_get("atttypid")?, modifier: row.try_get("atttypmod")? };
         // Retyped between the two queries: as if the column came after them. The next look has it.
         let Some(data_type) = types.get(&key) else { continue };
@@ -230,7 +243,7 @@ async fn all_columns(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<F
             data_type: data_type.clone(),
             not_null: row.try_get("attnotnull")?,
             deterministic: row.try_get("deterministic")?,
-            constant_default: row.try_get("constant_default")?,
+            constant_default: defaults.remove(&(row.try_get("attrelid")?, row.try_get("attnum")?)),
             stamp: row.try_get("stamp")?,
         };
         columns.entry(row.try_get("attrelid")?).or_default().push(Found {
@@ -240,6 +253,16 @@ async fn all_columns(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<F
         });
     }
     Ok(columns)
+}
+
+/// By table and attnum; in the look's transaction.
+async fn constant_defaults(client: &Client, oids: &[u32]) -> Result<HashMap<(u32, i16), String>, Error> {
+    client.batch_execute(&format!("SET LOCAL search_path = {VALUES_PATH}")).await?;
+    let rows = client.query(DEFAULTS, &[&oids]).await?;
+    client.batch_execute(&format!("SET LOCAL search_path = {CATALOG_PATH}")).await?;
+    rows.iter()
+        .map(|row| Ok(((row.try_get("attrelid")?, row.try_get("attnum")?), row.try_get("constant_default")?)))
+        .collect()
 }
 
 /// A value of type `"char"`, which arrives as a signed byte.

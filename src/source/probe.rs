@@ -167,6 +167,7 @@ async fn answer(
         Some(client) => client,
         None => session.insert(connector.sql().await?),
     };
+    probe.request.side.recodes = client.recodes();
     let id = probe.request.id;
     match ask {
         Ask::Begin => {
@@ -263,7 +264,7 @@ async fn fetch(
 }
 
 fn condition(request: &ProbeRequest, piece: &Piece) -> String {
-    request.tiling.condition(piece, &request.side.key)
+    request.tiling.condition(piece, &request.side)
 }
 
 /// A query's rows as text, by the types' own output functions.

@@ -24,12 +24,14 @@ pub struct Sql {
     client: Client,
     connection: JoinHandle<()>,
     backend_pid: i32,
+    encoding: String,
 }
 
 impl Sql {
     /// Must run on a tokio runtime, which drives the connection.
     pub(super) async fn take_over(channel: Channel) -> Result<Self, Error> {
         let backend_pid = channel.backend_pid;
+        let encoding = channel.parameters.get("server_encoding").cloned().unwrap_or_default();
         let greeting = greeting(&channel)?;
         let mut config = tokio_postgres::Config::new();
         // Swallowed, but without a name the library would ask the operating system.
@@ -40,12 +42,20 @@ impl Sql {
             // Its failure reaches whoever waits for an answer.
             connection.await.ok();
         });
-        Ok(Sql { client, connection, backend_pid })
+        Ok(Sql { client, connection, backend_pid, encoding })
     }
 
     /// The backend's process id, as in pg_stat_activity.
     pub fn backend_pid(&self) -> i32 {
         self.backend_pid
+    }
+}
+
+impl Sql {
+    /// Whether the database keeps its text in another encoding than UTF-8. Of SQL_ASCII nothing is
+    /// known: its bytes are taken as they are, and the source itself refuses to send what is not UTF-8.
+    pub fn recodes(&self) -> bool {
+        !matches!(self.encoding.as_str(), "UTF8" | "SQL_ASCII")
     }
 }
 

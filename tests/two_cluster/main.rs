@@ -33,4 +33,5 @@ mod source_checks;
 mod source_cuts;
 mod source_wal;
 mod telling;
+mod text;
 mod traffic;

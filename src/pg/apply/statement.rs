@@ -108,16 +108,15 @@ impl Names<'_> {
         )
     }
 
-    /// Where one row equal to the batch's one row lies. By text: the copy is exact, so are its texts.
+    /// Where one row equal to the batch's one row lies. By what the types' output functions write, and
+    /// not by a cast, which may be of the type's own: the copy is exact, so are its texts.
     pub(super) fn find_whole(&self) -> String {
         let on: Vec<String> = self
             .columns
             .iter()
             .map(|column| {
                 let column = quote_identifier(column);
-                format!(
-                    "(m.{column})::text COLLATE \"C\" IS NOT DISTINCT FROM (r.{column})::text COLLATE \"C\""
-                )
+                format!("ROW(m.{column})::text COLLATE \"C\" = ROW(r.{column})::text COLLATE \"C\"")
             })
             .collect();
         format!("SELECT m.ctid FROM {} AS m, {ROWS} AS r WHERE {} LIMIT 1", self.target(), on.join(" AND "))

@@ -16,7 +16,9 @@ const REST: Duration = Duration::from_secs(30);
 /// Whether what the source said will be the same the next time. Most of what it says passes, or is looked into elsewhere: a column
 /// that is gone there has drifted.
 pub(super) fn stays(error: &Error) -> bool {
-    error.sqlstate.as_deref().is_some_and(|code| sqlstate::is_too_big(code, &error.message))
+    // Bytes that are no letters, in a source whose encoding is SQL_ASCII, or letters that UTF-8 lacks.
+    let no_text = |code: &str| matches!(code, "22021" | "22P05");
+    error.sqlstate.as_deref().is_some_and(|code| sqlstate::is_too_big(code, &error.message) || no_text(code))
 }
 
 /// The same, of what this server said.

@@ -242,7 +242,7 @@ impl Comparing {
     }
 
     fn condition(&self, piece: &Piece) -> String {
-        self.tiling.condition(piece, &self.here.key)
+        self.tiling.condition(piece, &self.here)
     }
 
     /// Where the key's columns are among the mirrored ones.

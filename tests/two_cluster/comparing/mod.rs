@@ -14,13 +14,13 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// Calls a function that returns a job, and waits until the job has ended; its state, result and error.
 #[track_caller]
-fn job(pair: &Pair, call: &str) -> Job {
+pub fn job(pair: &Pair, call: &str) -> Job {
     let id = pair.mirror_value(&format!("SELECT odoo_mirror.{call}"));
     ended(pair, &id)
 }
 
 #[track_caller]
-fn ended(pair: &Pair, id: &str) -> Job {
+pub fn ended(pair: &Pair, id: &str) -> Job {
     let query = format!(
         "SELECT state, coalesce(result, '{{}}'), coalesce(error, '') FROM odoo_mirror.jobs() WHERE id = {id}"
     );
@@ -45,15 +45,15 @@ impl Drop for Over<'_> {
 }
 
 #[derive(Debug)]
-struct Job {
-    state: String,
-    result: serde_json::Value,
-    error: String,
+pub struct Job {
+    pub state: String,
+    pub result: serde_json::Value,
+    pub error: String,
 }
 
 impl Job {
     #[track_caller]
-    fn count(&self, table: &str, what: &str) -> i64 {
+    pub fn count(&self, table: &str, what: &str) -> i64 {
         self.result[table][what].as_i64().unwrap_or_else(|| panic!("no {what} of {table} in {self:?}"))
     }
 

@@ -18,10 +18,23 @@ pub const PUBLICATION: &str = "odoo_pub_scout";
 pub struct PairBuilder {
     source: ClusterBuilder,
     mirror: ClusterBuilder,
+    source_database: String,
+    mirror_database: String,
     proxied: bool,
 }
 
 impl PairBuilder {
+    /// What follows the name in CREATE DATABASE: an encoding, a locale.
+    pub fn source_database(mut self, options: &str) -> Self {
+        options.clone_into(&mut self.source_database);
+        self
+    }
+
+    pub fn mirror_database(mut self, options: &str) -> Self {
+        options.clone_into(&mut self.mirror_database);
+        self
+    }
+
     pub fn source_conf(mut self, setting: &str, value: &str) -> Self {
         self.source = self.source.conf(setting, value);
         self
@@ -83,8 +96,8 @@ impl PairBuilder {
     pub fn start(self) -> Pair {
         let source = self.source.start();
         let mirror = self.mirror.start();
-        source.sql("postgres", &format!("CREATE DATABASE {SOURCE}"));
-        mirror.sql("postgres", &format!("CREATE DATABASE {MIRROR}"));
+        source.sql("postgres", &format!("CREATE DATABASE {SOURCE} {}", self.source_database));
+        mirror.sql("postgres", &format!("CREATE DATABASE {MIRROR} {}", self.mirror_database));
         mirror.sql(MIRROR, "CREATE EXTENSION odoo_mirror");
         let proxy = self.proxied.then(|| Proxy::start(source.port()));
         Pair { source, mirror, proxy }
@@ -109,6 +122,8 @@ impl Pair {
                 .conf("max_replication_slots", "20")
                 .conf("max_prepared_transactions", "10"),
             mirror: Cluster::builder().name("mirror").preload(MIRROR).conf("max_replication_slots", "10"),
+            source_database: String::new(),
+            mirror_database: String::new(),
             proxied: false,
         }
     }
