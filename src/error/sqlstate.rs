@@ -92,6 +92,19 @@ pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
     })
 }
 
+/// A table, a schema or a column that isn't there any more; or never was, where the names come from a catalog of some time ago.
+pub fn is_gone(sqlstate: &str, message: &str) -> bool {
+    match sqlstate {
+        "42P01" | "3F000" | "42703" => true,
+        // It went while a function of the server's looked at it.
+        "XX000" => {
+            message.contains("could not open relation with OID")
+                || message.contains("cache lookup failed for")
+        }
+        _ => false,
+    }
+}
+
 /// A row, a field or a message beyond PostgreSQL's 1 GB.
 pub fn is_too_big(sqlstate: &str, message: &str) -> bool {
     match sqlstate {

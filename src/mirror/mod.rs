@@ -6,6 +6,7 @@ pub mod batch;
 pub mod bisect;
 pub mod conservation;
 pub mod ddl;
+pub mod definition;
 pub mod drift;
 pub mod fence;
 mod fold;

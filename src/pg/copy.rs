@@ -23,6 +23,7 @@ use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::table_state::{Failure, TableState};
 use crate::source::chunk::ChunkRequest;
+use crate::source::guarded::Wanted;
 use crate::source::link::{Event, Request};
 
 /// The first copy of all tables, before the stream starts: by copy workers at the same time, as far as there are
@@ -50,7 +51,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     }
     drop(workers);
     loop {
-        while range(network, Guard::Noted, None)? != Copied::None {}
+        while range(network, settings, Guard::Noted, None)? != Copied::None {}
         if !rewritten(network, settings, None)? {
             transaction::transaction(registry::forget_given_up_ranges)?;
             return indexes::build_all(Others::Await, || still_wanted(settings));
@@ -101,9 +102,14 @@ pub enum Copied {
 }
 
 /// Copies one missing range, of `table` or of any.
-pub fn range(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Error> {
+pub fn range(
+    network: &mut Network,
+    settings: &Settings,
+    guard: Guard,
+    table: Option<&str>,
+) -> Result<Copied, Error> {
     transaction::begin();
-    let copied = copy_claimed(network, guard, table);
+    let copied = copy_claimed(network, settings, guard, table);
     match copied {
         Ok(copied) => transaction::attempt(|| {
             transaction::commit();
@@ -154,11 +160,16 @@ fn fail(table: &str, here: bool, error: &Error) -> Result<(), Error> {
     registry::fail(table, failure, &reason, error.hint.as_deref().unwrap_or(&failure.hint(table)))
 }
 
-fn copy_claimed(network: &mut Network, guard: Guard, table: Option<&str>) -> Result<Copied, Box<Failed>> {
+fn copy_claimed(
+    network: &mut Network,
+    settings: &Settings,
+    guard: Guard,
+    table: Option<&str>,
+) -> Result<Copied, Box<Failed>> {
     let claimed = transaction::attempt(|| claim(table));
     let claimed = claimed.map_err(|error| Box::new(Failed { table: None, here: false, error }))?;
     let Some((table, ordinal)) = claimed else { return Ok(Copied::None) };
-    copy_range(network, guard, &table, ordinal).map_err(|broken| {
+    copy_range(network, settings, guard, &table, ordinal).map_err(|broken| {
         let (here, error) = match broken {
             Broken::There(error) => (false, error),
             Broken::Here(error) => (true, error),
@@ -182,7 +193,13 @@ fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
     Ok(table.map(|table| (table, sql::number(row, 1) as i32)))
 }
 
-fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) -> Result<Copied, Broken> {
+fn copy_range(
+    network: &mut Network,
+    settings: &Settings,
+    guard: Guard,
+    table: &Table,
+    ordinal: i32,
+) -> Result<Copied, Broken> {
     let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else {
         return Ok(Copied::None);
     };
@@ -191,13 +208,20 @@ fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) 
         Guard::Passed => Vec::new(),
     };
     let this = next_id();
-    network.ask(Request::Chunk(request(this, table, range.range, guard, must_see)));
+    let request = request(this, table, &settings.publication, range.range, guard, must_see);
+    network.ask(Request::Chunk(request));
     let (text, past, filenode) = loop {
         match network.next(PATIENCE).map_err(Broken::There)? {
             Some(Event::ChunkStarted { id, snapshot, past, filenode }) if id == this => {
                 break (snapshot, past, filenode);
             }
             Some(Event::ChunkGivenUp { id, why }) if id == this => return Ok(Copied::Waits(why)),
+            Some(Event::ChunkDrifted { id, why }) if id == this => {
+                // Its rows are compared when it is known what the source has by now.
+                transaction::attempt(|| registry::drifted(&table.name, &why)).map_err(Broken::There)?;
+                return Ok(Copied::More);
+            }
+            Some(Event::ChunkFailed { id, error }) if id == this => return Err(Broken::There(error)),
             Some(Event::Waiting(why)) => board::set_state(State::Copying, &why),
             Some(_) => {}
             None => check_pulse().map_err(Broken::There)?,
@@ -234,6 +258,9 @@ fn copy_range(network: &mut Network, guard: Guard, table: &Table, ordinal: i32) 
                 return Ok(Some(piece));
             }
             Some(Event::ChunkDone { id }) if id == this => return Ok(None),
+            Some(Event::ChunkFailed { id, error }) if id == this => return Err(error),
+            // A partition, say, went while it was read: it is found gone when the range is read again.
+            Some(Event::ChunkDrifted { id, why }) if id == this => return Err(Error::retry(why)),
             Some(_) => {}
             None => check_pulse()?,
         }
@@ -260,7 +287,14 @@ fn next_id() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed)
 }
 
-fn request(id: u64, table: &Table, range: KeyRange, guard: Guard, must_see: Vec<u64>) -> ChunkRequest {
+fn request(
+    id: u64,
+    table: &Table,
+    publication: &str,
+    range: KeyRange,
+    guard: Guard,
+    must_see: Vec<u64>,
+) -> ChunkRequest {
     let mut conditions = Vec::new();
     if let (Some(key), true) = (table.shape.key.first(), range != KeyRange::ALL) {
         conditions.push(range.sql_condition(key));
@@ -268,10 +302,7 @@ fn request(id: u64, table: &Table, range: KeyRange, guard: Guard, must_see: Vec<
     conditions.extend(table.source.row_filter.clone());
     ChunkRequest {
         id,
-        table_oid: table.source.oid,
-        schema: table.source.schema.clone(),
-        name: table.source.name.clone(),
-        with_children: table.source.kind == 'p',
+        wanted: Wanted { table: table.source.clone(), publication: publication.to_owned() },
         columns: table.shape.columns.iter().map(|column| column.copied(table.shape.copy_binary)).collect(),
         conditions,
         binary: table.shape.copy_binary,
@@ -348,7 +379,7 @@ fn copy_ranges() -> Result<(), Error> {
         Some(true) => check_pulse(),
         _ => Err(Error::retry("the worker that wanted copies is gone")),
     };
-    while range(&mut network, Guard::Noted, None)? != Copied::None {
+    while range(&mut network, &settings, Guard::Noted, None)? != Copied::None {
         wanted()?;
     }
     indexes::build_all(Others::Leave, wanted)

@@ -25,7 +25,6 @@ use crate::mirror::table_state::{Failure, TableState};
 use crate::source::catalog::Seen;
 use crate::source::link::{Event, Request};
 use crate::source::stream::StreamCommand;
-use crate::source::watch::Watched;
 use crate::wire::{Lsn, Relation};
 
 /// A table that couldn't be altered now is tried again after this long: somebody reads it, or alters it on the source.
@@ -44,6 +43,8 @@ pub(super) struct Drifting {
     again_at: Option<Instant>,
     /// Columns came or went, and indexes with them.
     altered: bool,
+    /// A snapshot showed a table otherwise than it is known here.
+    suspects: bool,
 }
 
 /// What a look at the catalog found to differ.
@@ -58,6 +59,11 @@ impl Drifting {
     /// Whether something is to be done soon.
     pub(super) fn is_waiting(&self) -> bool {
         self.noticed.is_some() || self.again_at.is_some()
+    }
+
+    /// A snapshot showed a table otherwise than it is known here: what is published is looked at soon.
+    pub(super) fn suspect(&mut self) {
+        self.suspects = true;
     }
 }
 
@@ -110,15 +116,28 @@ fn meet_in(table: &Table, relation: &Relation, seen: Result<Seen, Error>, binary
     registry::drifted(&table.name, &why)
 }
 
+/// What is published by now, if something gave reason to look before the next look is due.
+pub(super) fn look_if_suspected(following: &mut Following<'_>) -> Result<Option<Seen>, Error> {
+    if !std::mem::take(&mut following.drifting.suspects) || following.drifting.noticed.is_some() {
+        return Ok(None);
+    }
+    let settings = following.settings;
+    Ok(look(following, || still_wanted(settings))?.ok())
+}
+
 /// Notes what a look at the catalog shows to differ.
-pub(super) fn notice(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
-    rename(following, watched)?;
+pub(super) fn notice(
+    following: &mut Following<'_>,
+    published: &[SourceTable],
+    past: Lsn,
+) -> Result<(), Error> {
+    rename(following, published)?;
     if following.drifting.noticed.is_some() {
         return Ok(());
     }
     let mut found = Vec::new();
     for table in following.tables.iter().filter(|table| table.is_sound()) {
-        let now = watched.tables.iter().find(|now| now.oid == table.source.oid);
+        let now = published.iter().find(|now| now.oid == table.source.oid);
         // One that is being compared anyway is compared once more when it is ready: a table that is emptied again and again
         // would never be.
         let waits = |now: &SourceTable| {
@@ -129,7 +148,7 @@ pub(super) fn notice(following: &mut Following<'_>, watched: &Watched) -> Result
         }
     }
     if !found.is_empty() {
-        following.drifting.noticed = Some(Noticed { tables: found, past: watched.past });
+        following.drifting.noticed = Some(Noticed { tables: found, past });
     }
     Ok(())
 }
@@ -300,9 +319,9 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
 }
 
 /// Tables that the source renamed have their new names here too, where nothing else has them.
-fn rename(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
+fn rename(following: &mut Following<'_>, published: &[SourceTable]) -> Result<(), Error> {
     let mut paused = false;
-    for now in &watched.tables {
+    for now in published {
         let Some(table) = mirror::renamed(&following.tables, now) else { continue };
         let (old, new) = (table.name.clone(), mirror_name(&now.schema, &now.name));
         if !std::mem::replace(&mut paused, true) {

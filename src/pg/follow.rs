@@ -21,6 +21,7 @@ use crate::mirror::stream_table::StreamTable;
 use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
+use crate::source::probe::Probed;
 use crate::source::stream::{Bounds, StreamCommand, StreamRequest};
 use crate::source::watch::Watched;
 use crate::wire::Lsn;
@@ -184,7 +185,7 @@ impl<'a> Following<'a> {
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
                 Some(Event::Idle { position }) => self.idle(position),
                 Some(Event::Streaming) => self.streams(),
-                Some(Event::Probed(probed)) => self.reconciling.probed(*probed),
+                Some(Event::Probed(probed)) => self.probed(*probed),
                 Some(Event::Watched(watched)) => {
                     if let Some(snapshot) = &watched.snapshot {
                         self.reconciling.saw(snapshot);
@@ -216,6 +217,14 @@ impl<'a> Following<'a> {
         }
     }
 
+    fn probed(&mut self, probed: Probed) {
+        if matches!(probed, Probed::Drifted { .. }) {
+            self.drifting.suspect();
+            self.look_again();
+        }
+        self.reconciling.probed(probed);
+    }
+
     fn streams(&mut self) {
         board::set_state(State::Streaming, "");
         gate::contested(false);
@@ -240,9 +249,11 @@ impl<'a> Following<'a> {
         if self.network.take_called() || self.last_look.is_none_or(|last| last.elapsed() >= every) {
             self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
-            if let Some(watched) = self.watched.take() {
-                drifting::notice(self, &watched)?;
-                tending::take_in_new_tables(self, &watched)?;
+            let looked = drifting::look_if_suspected(self)?.map(|seen| (seen.tables, seen.past));
+            let watched = self.watched.take().map(|watched| (watched.tables, watched.past));
+            if let Some((published, past)) = looked.or(watched) {
+                drifting::notice(self, &published, past)?;
+                tending::take_in_new_tables(self, &published)?;
             }
             drifting::tend(self)?;
             jobs::tend(self)?;
@@ -299,7 +310,7 @@ impl<'a> Following<'a> {
                 Some(Event::Paused) => return Err(Error::stop("the stream paused inside a transaction")),
                 Some(Event::Batch(batch)) => self.batch(&batch)?,
                 Some(Event::Idle { position }) => self.idle(position),
-                Some(Event::Probed(probed)) => self.reconciling.probed(*probed),
+                Some(Event::Probed(probed)) => self.probed(*probed),
                 Some(Event::Streaming) => self.streams(),
                 Some(_) => {}
                 None => self.publish(),

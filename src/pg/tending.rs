@@ -10,24 +10,24 @@ use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::{copy, mirror, objects, reconcile, transaction};
 use crate::error::Error;
+use crate::mirror::source_table::SourceTable;
 use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
 use crate::source::link::Request;
 use crate::source::stream::StreamCommand;
-use crate::source::watch::Watched;
 
 /// How long what had to wait on the source leaves the stream alone.
 const SOURCE_WAITS: Duration = Duration::from_secs(5);
 
 /// New tables of the publication, and those that left it.
-pub(super) fn take_in_new_tables(following: &mut Following<'_>, watched: &Watched) -> Result<(), Error> {
+pub(super) fn take_in_new_tables(
+    following: &mut Following<'_>,
+    published: &[SourceTable],
+) -> Result<(), Error> {
     let same = |table: &Table| {
-        watched
-            .tables
-            .iter()
-            .any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
+        published.iter().any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
     };
-    let new = watched.tables.iter().any(|found| {
+    let new = published.iter().any(|found| {
         !following.tables.iter().any(|table| {
             table.source.oid == found.oid && table.source.name == found.name && !mirror::heals(table, found)
         })
@@ -108,7 +108,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         board::set_state(State::Streaming, &format!("copying {name}"));
         // What the source says of a piece meanwhile would be lost.
         reconcile::interrupt(following);
-        match copy::range(following.network, copy::Guard::Passed, Some(name))? {
+        match copy::range(following.network, following.settings, copy::Guard::Passed, Some(name))? {
             copy::Copied::Waits(why) => {
                 board::set_state(State::Streaming, &why);
                 following.source_again_at = Instant::now() + SOURCE_WAITS;

@@ -15,8 +15,18 @@ use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::{LeftOut, Publishes, SourceColumn, SourceTable, WhyLeftOut};
 use crate::wire::Lsn;
 
+/// What makes publication `p` publish relation `c`; read from catalog rows alone, so that any snapshot shows its own.
+macro_rules! published_as {
+    () => {
+        "pg_catalog.concat_ws(' ', p.oid, p.xmin, (SELECT pg_catalog.string_agg(r.oid::text, ' ' ORDER BY r.oid) \
+         FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN \
+             (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) relid))))"
+    };
+}
+pub(super) use published_as;
+
 /// Some servers' roots list a leaf's rows as their own, so sizes are summed over leaves only.
-const TABLES: &str = "
+const TABLES: &str = concat!("
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
            p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
            row_security_active(c.oid) AS row_security,
@@ -26,8 +36,7 @@ const TABLES: &str = "
            END AS column_list,
            coalesce(leaves.rows, 0) AS rows, coalesce(leaves.oids, '{}') AS file_oids, coalesce(leaves.files, '{}') AS files,
            c.relnatts,
-           concat_ws(' ', p.oid, p.xmin, (SELECT string_agg(r.oid::text, ' ' ORDER BY r.oid) FROM pg_publication_rel r
-               WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid) relid)))) AS published_as
+           ", published_as!(), " AS published_as
     FROM pg_publication p
     JOIN pg_publication_tables t ON t.pubname = p.pubname
     JOIN pg_namespace n ON n.nspname = t.schemaname
@@ -40,7 +49,7 @@ const TABLES: &str = "
           AND (leaf.oid = c.oid OR leaf.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))
     ) leaves
     WHERE p.pubname = $1
-    ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"";
+    ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"");
 
 /// Takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up to the session's lock_timeout.
 const SIZES: &str = "

@@ -1,34 +1,21 @@
-//! Reads one key range of a table under a snapshot of its own.
-//!
-//! The order matters: LOCK takes no snapshot, so what it waited for is seen by the snapshot after it; without it
-//! a TRUNCATE or a rewrite between snapshot and read gives no rows.
+//! Reads one key range of a table under a [guarded](super::guarded) snapshot of its own.
 
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
-
 use super::connect::Connector;
+use super::guarded::{self, Guarded, Snapshotted, Wanted};
 use super::link::{Event, Outbox};
 use super::sql::Sql;
 use super::writers;
-use crate::error::Error;
-use crate::mirror::quote::quote_identifier;
-use crate::mirror::session_settings::VALUES_PATH;
-use crate::mirror::snapshot::Snapshot;
-use crate::wire::Lsn;
+use crate::error::{Error, sqlstate};
 
 #[derive(Debug, Clone)]
 pub struct ChunkRequest {
     /// Told with each event of this chunk, so that those of one given up are known.
     pub id: u64,
-    pub table_oid: u32,
-    pub schema: String,
-    pub name: String,
-    /// Read the partitions too (a partitioned table published via its root).
-    pub with_children: bool,
+    pub wanted: Wanted,
     /// The columns as COPY selects them, casts included.
     pub columns: Vec<String>,
     /// SQL conditions: the key range, and the publication's row filter.
@@ -60,7 +47,20 @@ impl Spare {
     }
 }
 
-pub async fn read(
+/// What goes wrong concerns the chunk's table, or will be met by whatever comes next: nothing else ends with it.
+pub async fn read(connector: &Connector, spare: Option<&Spare>, request: ChunkRequest, outbox: &Outbox) {
+    let id = request.id;
+    if let Err(error) = try_read(connector, spare, request, outbox).await {
+        let gone = error.sqlstate.as_deref().is_some_and(|code| sqlstate::is_gone(code, &error.message));
+        let event = match gone {
+            true => Event::ChunkDrifted { id, why: error.message },
+            false => Event::ChunkFailed { id, error },
+        };
+        outbox.send(event).await;
+    }
+}
+
+async fn try_read(
     connector: &Connector,
     spare: Option<&Spare>,
     request: ChunkRequest,
@@ -72,19 +72,18 @@ pub async fn read(
     };
     let mut must_see = request.must_see.clone();
     if request.look_for_writers.is_some() {
-        must_see.extend(writers::writers(&client, request.table_oid).await?);
+        must_see.extend(writers::writers(&client, request.wanted.table.oid).await?);
     }
     let id = request.id;
-    let table = Table {
-        oid: request.table_oid,
-        schema: &request.schema,
-        name: &request.name,
-        with_children: request.with_children,
-    };
-    let taken = match snapshot(&client, table, must_see, request.look_for_writers, outbox).await? {
-        Ok(taken) => taken,
-        Err(why) => {
+    let patience = request.look_for_writers;
+    let taken = match guarded::snapshot(&client, &request.wanted, must_see, patience, outbox).await? {
+        Guarded::Taken(taken) => taken,
+        Guarded::Late(why) => {
             outbox.send(Event::ChunkGivenUp { id, why }).await;
+            return Ok(());
+        }
+        Guarded::Drifted(why) => {
+            outbox.send(Event::ChunkDrifted { id, why }).await;
             return Ok(());
         }
     };
@@ -122,103 +121,7 @@ async fn next(
     std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await
 }
 
-/// A table of the source, by which a snapshot is guarded.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Table<'a> {
-    pub(super) oid: u32,
-    pub(super) schema: &'a str,
-    pub(super) name: &'a str,
-    pub(super) with_children: bool,
-}
-
-impl Table<'_> {
-    /// As FROM and LOCK TABLE name it.
-    pub(super) fn sql(&self) -> String {
-        let only = if self.with_children { "" } else { "ONLY " };
-        format!("{only}{}.{}", quote_identifier(self.schema), quote_identifier(self.name))
-    }
-}
-
-/// A snapshot that was taken, and what was read with it.
-pub(super) struct Snapshotted {
-    pub(super) text: String,
-    pub(super) snapshot: Snapshot,
-    /// Past every commit that it sees.
-    pub(super) past: Lsn,
-    pub(super) filenode: u32,
-}
-
-/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open; with `patience`, gives up after
-/// that long, and says why.
-pub(super) async fn snapshot(
-    client: &Client,
-    table: Table<'_>,
-    mut must_see: Vec<u64>,
-    patience: Option<Duration>,
-    outbox: &Outbox,
-) -> Result<Result<Snapshotted, String>, Error> {
-    let oid = table.oid;
-    let table = table.sql();
-    let begin = format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; \
-         SET LOCAL search_path = {VALUES_PATH}; \
-         LOCK TABLE {table} IN ACCESS SHARE MODE"
-    );
-    let asked = format!(
-        "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
-         coalesce(pg_catalog.pg_relation_filenode({}::oid), 0)::text",
-        oid
-    );
-    let began = Instant::now();
-    let mut told = began;
-    loop {
-        if let Err(error) = client.batch_execute(&begin).await {
-            let error = Error::from(error);
-            let _ = client.batch_execute("ROLLBACK").await;
-            if error.sqlstate.as_deref() == Some("55P03") {
-                let why = format!("waiting for a lock on the source's table {table}");
-                if patience.is_some() {
-                    return Ok(Err(why));
-                }
-                outbox.send(Event::Waiting(why)).await;
-                continue;
-            }
-            return Err(error);
-        }
-        let rows = client.simple_query(&asked).await?;
-        let row = rows.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
-            _ => None,
-        });
-        let field = |index| row.and_then(|row| row.get(index)).unwrap_or_default();
-        let unreadable = || Error::stop("the source's snapshot could not be read");
-        let text = field(0).to_owned();
-        let snapshot: Snapshot = text.parse().map_err(|_| unreadable())?;
-        must_see.retain(|xid| !snapshot.sees(*xid));
-        if must_see.is_empty() {
-            let past: Lsn = field(1).parse().map_err(|_| unreadable())?;
-            let (past, filenode) = (past.as_end_position(), field(2).parse().unwrap_or(0));
-            return Ok(Ok(Snapshotted { text, snapshot, past, filenode }));
-        }
-        client.batch_execute("ROLLBACK").await?;
-        let gives_up = patience.is_some_and(|patience| began.elapsed() > patience);
-        if gives_up || told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            let blockers = writers::blockers(client, &must_see).await?;
-            let list: Vec<String> = blockers.iter().map(ToString::to_string).collect();
-            let why =
-                format!("waiting for transactions on the source that write {table}: {}", list.join(", "));
-            if gives_up {
-                return Ok(Err(why));
-            }
-            outbox.send(Event::Waiting(why)).await;
-        }
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 fn copy_statement(request: &ChunkRequest) -> String {
-    let only = if request.with_children { "" } else { "ONLY " };
     let filter = match request.conditions.as_slice() {
         [] => String::new(),
         conditions => {
@@ -228,9 +131,8 @@ fn copy_statement(request: &ChunkRequest) -> String {
     };
     let format = if request.binary { "binary" } else { "text" };
     format!(
-        "COPY (SELECT {} FROM {only}{}.{}{filter}) TO STDOUT (FORMAT {format})",
+        "COPY (SELECT {} FROM {}{filter}) TO STDOUT (FORMAT {format})",
         request.columns.join(", "),
-        quote_identifier(&request.schema),
-        quote_identifier(&request.name),
+        request.wanted.sql(),
     )
 }

@@ -36,7 +36,7 @@ pub enum Request {
     LeaveSlot { slot: String, applied: Lsn },
     /// The transactions that may be committed and not yet visible. Answered by `Writers`.
     Writers { tables: Vec<u32> },
-    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`.
+    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`, `ChunkDrifted`, `ChunkFailed`.
     Chunk(ChunkRequest),
     /// Which file each table lies in: another one than a chunk was read from means that it was rewritten.
     /// Answered by `Filenodes`.
@@ -81,6 +81,15 @@ pub enum Event {
     ChunkGivenUp {
         id: u64,
         why: String,
+    },
+    /// The table isn't what it was when the mirror looked at it: nothing was read.
+    ChunkDrifted {
+        id: u64,
+        why: String,
+    },
+    ChunkFailed {
+        id: u64,
+        error: Error,
     },
     /// Of the tables asked for, by OID.
     Filenodes(Vec<(u32, u32)>),

@@ -7,6 +7,7 @@ pub mod check;
 pub mod chunk;
 pub mod comments;
 pub mod connect;
+pub mod guarded;
 pub mod identity;
 pub mod inspect;
 pub mod key_cuts;

@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::SimpleQueryMessage;
 
-use super::chunk::{self, Snapshotted, Table};
 use super::connect::Connector;
+use super::guarded::{self, Guarded, Wanted};
 use super::link::{Event, Gauges, Outbox};
 use super::sql::Sql;
-use crate::error::Error;
+use crate::error::{Error, sqlstate};
 use crate::mirror::fence::{RowHash, RowKey};
 use crate::mirror::proof::{Piece, Side, Tiling};
 use crate::mirror::snapshot::Snapshot;
@@ -35,10 +35,7 @@ pub enum ProbeStep {
 #[derive(Debug)]
 pub struct ProbeRequest {
     pub id: u64,
-    pub table_oid: u32,
-    pub schema: String,
-    pub name: String,
-    pub with_children: bool,
+    pub wanted: Wanted,
     pub side: Side,
     pub tiling: Tiling,
     /// Of a range only where it begins is given; where it ends is found here, and is no more than `hi` if that is given.
@@ -75,7 +72,17 @@ pub enum Probed {
     End {
         id: u64,
     },
-    /// It couldn't be read now: try again later.
+    /// Something on the source is in the way: try again later.
+    Late {
+        id: u64,
+        why: String,
+    },
+    /// The table isn't what it was when the mirror looked at it: nothing was read.
+    Drifted {
+        id: u64,
+        why: String,
+    },
+    /// It couldn't be read.
     GivenUp {
         id: u64,
         error: Error,
@@ -126,11 +133,18 @@ pub async fn serve(
             Ok(said) => said,
             Err(error) => {
                 let id = probe.request.id;
+                let gone = |code: &str| sqlstate::is_gone(code, &error.message);
                 // A broken session is made anew for the next piece; an unbroken one has a transaction to end.
-                (session, open) = (None, None);
-                Probed::GivenUp { id, error }
+                session = None;
+                match error.sqlstate.as_deref().is_some_and(gone) {
+                    true => Probed::Drifted { id, why: error.message },
+                    false => Probed::GivenUp { id, error },
+                }
             }
         };
+        if matches!(said, Probed::Late { .. } | Probed::Drifted { .. } | Probed::GivenUp { .. }) {
+            open = None;
+        }
         if !outbox.send(Event::Probed(Box::new(said))).await {
             return Ok(());
         }
@@ -171,7 +185,10 @@ async fn answer(
     let id = probe.request.id;
     match ask {
         Ask::Begin => {
-            let (opened, past) = begin(client, probe, outbox).await?;
+            let (opened, past) = match begin(client, probe, outbox).await? {
+                Begun::Opened(opened, past) => (opened, past),
+                Begun::Not(why) => return Ok(why),
+            };
             if let Probed::Opened { snapshot, .. } = &opened {
                 gauges.newest_xid.fetch_max(snapshot.xmax(), Ordering::Relaxed);
             }
@@ -203,14 +220,22 @@ async fn hashes(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {
     Ok(Probed::Hashes { id: request.id, rows })
 }
 
-async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<(Probed, Lsn), Error> {
+/// What came of beginning a piece.
+enum Begun {
+    /// And a position past what its snapshot sees.
+    Opened(Probed, Lsn),
+    Not(Probed),
+}
+
+async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<Begun, Error> {
     let request = &mut probe.request;
-    let (schema, name) = (request.schema.clone(), request.name.clone());
-    let table =
-        Table { oid: request.table_oid, schema: &schema, name: &name, with_children: request.with_children };
-    let must_see = std::mem::take(&mut request.must_see);
-    let taken = chunk::snapshot(client, table, must_see, Some(PATIENCE), outbox).await?;
-    let Snapshotted { snapshot, past, .. } = taken.map_err(Error::retry)?;
+    let (id, must_see) = (request.id, std::mem::take(&mut request.must_see));
+    let taken = guarded::snapshot(client, &request.wanted, must_see, Some(PATIENCE), outbox).await?;
+    let (snapshot, past) = match taken {
+        Guarded::Taken(taken) => (taken.snapshot, taken.past),
+        Guarded::Late(why) => return Ok(Begun::Not(Probed::Late { id, why })),
+        Guarded::Drifted(why) => return Ok(Begun::Not(Probed::Drifted { id, why })),
+    };
     if let (Piece::Range { lo, hi }, Tiling::Ranges { column }) = (&mut request.piece, &request.tiling) {
         let cut = query(client, &request.side.cut_query(column, *lo, request.rows)).await?;
         let cut =
@@ -222,7 +247,7 @@ async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<(Probe
             (cut, most) => cut.or(most),
         };
     }
-    Ok((Probed::Opened { id: request.id, snapshot, past, piece: request.piece.clone() }, past))
+    Ok(Begun::Opened(Probed::Opened { id, snapshot, past, piece: request.piece.clone() }, past))
 }
 
 async fn sum(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {

@@ -165,7 +165,10 @@ async fn answer(
             };
             Event::Seen(Box::new(looked.await))
         }
-        Request::Chunk(request) => return chunk::read(connector, spare, request, outbox).await,
+        Request::Chunk(request) => {
+            chunk::read(connector, spare, request, outbox).await;
+            return Ok(());
+        }
         Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
         Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),

@@ -31,6 +31,7 @@ mod smoke;
 mod source_catalog;
 mod source_checks;
 mod source_cuts;
+mod source_definitions;
 mod source_wal;
 mod telling;
 mod text;

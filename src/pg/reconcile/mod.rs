@@ -23,6 +23,7 @@ use crate::mirror::fence::{Passed, Record};
 use crate::mirror::proof::{Piece, Tiling};
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::table_state::TableState;
+use crate::source::guarded::Wanted;
 use crate::source::link::{Prober, Request};
 use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
 use crate::source::stream::StreamCommand;
@@ -124,6 +125,11 @@ impl Reconciling {
             Probed::Hashes { id, rows } if id == chunk.id => chunk.hashed(rows),
             Probed::Rows { id, rows } if id == chunk.id => chunk.fetched.extend(rows),
             Probed::End { id } if id == chunk.id => chunk.stage = Stage::Fetched,
+            Probed::Late { id, why } | Probed::Drifted { id, why } if id == chunk.id => {
+                pgrx::log!("odoo_mirror: comparing table \"{}\": {why}", comparing.note.table);
+                comparing.chunk = None;
+                self.rest_until = Some(Instant::now() + REST);
+            }
             Probed::GivenUp { id, error } if id == chunk.id => {
                 pgrx::log!("odoo_mirror: comparing table \"{}\": {error}", comparing.note.table);
                 comparing.chunk = None;
@@ -398,10 +404,10 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
     let id = reconciling.last_id + 1;
     let request = ProbeRequest {
         id,
-        table_oid: comparing.table.source.oid,
-        schema: comparing.table.source.schema.clone(),
-        name: comparing.table.source.name.clone(),
-        with_children: comparing.table.source.kind == 'p',
+        wanted: Wanted {
+            table: comparing.table.source.clone(),
+            publication: following.settings.publication.clone(),
+        },
         side: comparing.there.clone(),
         tiling: comparing.tiling.clone(),
         piece: piece.clone(),
