@@ -133,10 +133,11 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.lag IS
     'how far the mirror is behind: bytes of WAL, and seconds since the oldest commit that is not shown yet (0 when caught up)';
 
--- What the worker does, but for rows that are set aside while it streams.
+-- What the worker does; while it streams, whether rows are set aside, or it can't see what the source does to its tables.
 CREATE FUNCTION odoo_mirror_internal.state(live jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = '' AS $$
-    SELECT CASE WHEN live ->> 'state' = 'streaming' AND EXISTS (SELECT FROM odoo_mirror_internal.quarantine)
+    SELECT CASE WHEN live ->> 'state' = 'streaming'
+                     AND (EXISTS (SELECT FROM odoo_mirror_internal.quarantine) OR live -> 'looks' ->> 'failing_since' IS NOT NULL)
                 THEN 'degraded' ELSE live ->> 'state' END
 $$;
 
@@ -155,6 +156,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
         'source_wal', pg_catalog.jsonb_build_object('retained_bytes', l -> 'slot_retained_bytes',
             'safe_bytes', l -> 'slot_safe_wal_bytes', 'status', l -> 'slot_wal_status', 'seen_at', l -> 'slot_seen_at'),
         'lag', pg_catalog.jsonb_build_object('bytes', l -> 'lag_bytes', 'seconds', l -> 'lag_seconds'),
+        'source_looks', l -> 'looks',
         'tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.state, t.n), '{}'::jsonb)
                    FROM (SELECT state, count(*) AS n FROM odoo_mirror_internal.tables GROUP BY 1) t),
         'failed_tables', (SELECT coalesce(pg_catalog.jsonb_object_agg(t.name, t.reason), '{}'::jsonb)

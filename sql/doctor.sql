@@ -65,6 +65,17 @@ BEGIN
         CASE WHEN live ->> 'slot_wal_status' IN ('unreserved', 'lost') OR (live ->> 'slot_safe_wal_bytes')::int8 < 1000000000 THEN pg_catalog.format(
             'On the source: ALTER SYSTEM SET max_slot_wal_keep_size = ''%sGB''; SELECT pg_reload_conf();',
             4 + 2 * (coalesce((live ->> 'slot_retained_bytes')::int8, 0) + coalesce((live ->> 'slot_safe_wal_bytes')::int8, 0)) / 1000000000) END;
+    RETURN QUERY SELECT 'looks at the source',
+        CASE WHEN live -> 'looks' ->> 'failing_since' IS NOT NULL THEN false WHEN live -> 'looks' ->> 'succeeded_at' IS NOT NULL THEN true END,
+        CASE WHEN live -> 'looks' ->> 'failing_since' IS NOT NULL THEN pg_catalog.concat(
+                 'each fails since ', live -> 'looks' ->> 'failing_since', ': ', live -> 'looks' ->> 'error',
+                 '; what the source does to its tables goes unnoticed',
+                 CASE WHEN (live -> 'looks' ->> 'slot_unseen')::boolean AND pg_catalog.current_setting('odoo_mirror.give_up_slot_at', true) <> '-1'
+                      THEN ', and odoo_mirror.give_up_slot_at is not kept' END)
+             WHEN live -> 'looks' ->> 'succeeded_at' IS NOT NULL THEN 'the last one, at ' || (live -> 'looks' ->> 'succeeded_at') || ', succeeded'
+             ELSE 'not known yet' END,
+        CASE WHEN live -> 'looks' ->> 'failing_since' IS NOT NULL THEN
+            coalesce(live -> 'looks' ->> 'hint', 'Let the role of configure() open a session on the source, as it could before.') END;
     RETURN QUERY SELECT 'metrics endpoint', CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') <> '' THEN live ->> 'endpoint' LIKE 'http%' END,
         CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') = '' THEN 'not in use' ELSE coalesce(live ->> 'endpoint', 'not listening yet') END,
         CASE WHEN pg_catalog.current_setting('odoo_mirror.metrics_listen', true) <> '' AND live ->> 'endpoint' NOT LIKE 'http%' THEN

@@ -36,6 +36,9 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
         ('etl_source_lsn', 'Where the source''s WAL ends, in bytes', ((l ->> 'source_lsn')::pg_lsn - '0/0'::pg_lsn)::float8),
         ('etl_received_lsn', 'How far the stream was received, in bytes', ((l ->> 'received_lsn')::pg_lsn - '0/0'::pg_lsn)::float8),
         ('etl_applied_lsn', 'How far the mirror shows the source, in bytes', ((l ->> 'applied_lsn')::pg_lsn - '0/0'::pg_lsn)::float8),
+        ('etl_source_look_failing', '1 while the source can''t be looked at: what it does to its tables goes unnoticed',
+            CASE WHEN l -> 'looks' IS NOT NULL THEN CASE WHEN l -> 'looks' ->> 'failing_since' IS NULL THEN 0 ELSE 1 END END::float8),
+        ('etl_source_look_timestamp_seconds', 'When the source was last looked at', extract(epoch FROM (l -> 'looks' ->> 'succeeded_at')::timestamptz)::float8),
         ('etl_slot_retained_bytes', 'WAL that the slot keeps on the source', (l ->> 'slot_retained_bytes')::float8),
         ('etl_slot_safe_wal_bytes', 'WAL that may still be written before the slot is lost; absent without a limit', (l ->> 'slot_safe_wal_bytes')::float8)
         ) g (name, help, value) WHERE g.value IS NOT NULL
@@ -90,6 +93,8 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     SELECT 'etl_' || k.name || '_total', 'counter', k.help, '{}', coalesce((l ->> k.name)::float8, 0)
     FROM live CROSS JOIN (VALUES ('transactions', 'Source transactions applied'),
         ('batches', 'Local commits that brought changes'), ('received_bytes', 'Bytes of changes received')) k (name, help)
+    UNION ALL
+    SELECT 'etl_source_looks_failed_total', 'counter', 'Looks at the source that failed', '{}', coalesce((l -> 'looks' ->> 'failed')::float8, 0) FROM live
     UNION ALL
     SELECT 'etl_reconnects_total', 'counter', 'Times the connection to the source was made, by what had ended the one before; start: nothing, it was a start',
            pg_catalog.jsonb_build_object('cause', c.cause),

@@ -74,11 +74,13 @@ fn account_move() -> SourceTable {
         estimated_rows: 0,
         bytes: 0,
         row_security: false,
+        publication: "pub".into(),
         publishes: Publishes { insert: true, update: true, delete: true, truncate: true },
         via_root: false,
         last_attnum: 2,
         files: vec![(16_400, 16_400)],
         published_as: String::new(),
+        published_in: String::new(),
         seen: String::new(),
     }
 }
@@ -410,5 +412,22 @@ proptest! {
         let shape = shape_of(&table);
         prop_assert_eq!(&serde_json::from_str::<SourceTable>(&serde_json::to_string(&table)?)?, &table);
         prop_assert_eq!(&serde_json::from_str::<MirrorShape>(&serde_json::to_string(&shape)?)?, &shape);
+    }
+}
+
+#[test]
+fn a_table_of_which_the_publication_streams_only_a_part_has_no_mirror_and_the_cure_is_named() {
+    for (absent, publishes) in [
+        ("update", Publishes { insert: true, update: false, delete: true, truncate: true }),
+        ("truncate", Publishes { insert: true, update: true, delete: true, truncate: false }),
+        ("insert, delete", Publishes { insert: false, update: true, delete: false, truncate: true }),
+    ] {
+        let table = SourceTable { publishes, ..account_move() };
+        let error = MirrorShape::of(&table, &nothing_here).expect_err("it can't be exact");
+        assert_eq!(error.to_string(), format!("publication \"pub\" doesn't publish {absent} of table public.account_move"));
+        assert_eq!(
+            error.hint(),
+            "On the source: ALTER PUBLICATION \"pub\" SET (publish = 'insert, update, delete, truncate');"
+        );
     }
 }

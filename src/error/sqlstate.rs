@@ -55,6 +55,9 @@ pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
             "Check user and password: the secret that password_secret names, the passfile or the \
              environment variable must hold the password of this user on the source."
         }
+        "28000" if message.contains("not permitted to log in") => {
+            "Let the role log in: ALTER ROLE … LOGIN on the source."
+        }
         "28000" if message.contains("replication") && !message.contains("pg_hba") => {
             "Let the role replicate: ALTER ROLE … REPLICATION on the source."
         }
@@ -69,6 +72,9 @@ pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
         "42501" => {
             "Give the role what it lacks on the source: GRANT USAGE ON SCHEMA and GRANT SELECT ON the \
              published tables."
+        }
+        "53300" if message.contains("for role") => {
+            "Let the role have more sessions: ALTER ROLE … CONNECTION LIMIT 5 on the source, at least."
         }
         "53300" if message.contains("max_wal_senders") => {
             "Raise max_wal_senders on the source and restart it, or end replication sessions that nobody needs."

@@ -79,6 +79,8 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
         != (now.oid, now.kind, now.replica_identity, now.via_root, now.last_attnum)
         || kept.row_filter != now.row_filter
         || kept.published_as != now.published_as
+        || kept.published_in != now.published_in
+        || kept.publishes != now.publishes
         || kept.primary_key != now.primary_key
         || kept.identity_key != now.identity_key
         || kept.left_out != now.left_out
@@ -182,7 +184,7 @@ fn beyond_following(
     if dropped && added > 0 {
         return say("columns were added and others dropped");
     }
-    if kept.published_as != now.published_as {
+    if (&kept.published_as, &kept.published_in) != (&now.published_as, &now.published_in) {
         return say(LEFT);
     }
     None

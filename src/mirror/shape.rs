@@ -101,6 +101,8 @@ pub enum ShapeError {
     NameTooLong { schema: String, name: String },
     #[error("table {schema}.{name} has no column that is mirrored")]
     NoColumns { schema: String, name: String },
+    #[error("publication \"{publication}\" doesn't publish {absent} of table {schema}.{name}")]
+    PartlyPublished { schema: String, name: String, publication: String, absent: String },
     #[error("column {column} of table {schema}.{name} is excluded by configuration, but identifies its rows")]
     KeyExcluded { schema: String, name: String, column: String },
 }
@@ -113,6 +115,9 @@ impl ShapeError {
                 "Take the table out of the publication, or rename it.".to_owned()
             }
             Self::NoColumns { .. } => "Take the table out of the publication.".to_owned(),
+            Self::PartlyPublished { publication, .. } => {
+                format!("On the source: {}", publish_everything(publication))
+            }
             Self::KeyExcluded { column, .. } => {
                 format!(
                     "Take {column} off the list of excluded columns, or the table out of the publication."
@@ -120,6 +125,12 @@ impl ShapeError {
             }
         }
     }
+}
+
+/// The statement that makes a publication stream all that happens to its tables.
+pub fn publish_everything(publication: &str) -> String {
+    let name = quote_identifier(publication);
+    format!("ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate');")
 }
 
 /// What a source table is called in the mirror: its own name when it is in `public`, else
@@ -155,6 +166,14 @@ impl MirrorShape {
         let name = checked_name(table)?;
         if table.columns.is_empty() {
             return Err(ShapeError::NoColumns { schema: table.schema.clone(), name: table.name.clone() });
+        }
+        if !table.publishes.everything() {
+            return Err(ShapeError::PartlyPublished {
+                schema: table.schema.clone(),
+                name: table.name.clone(),
+                publication: table.publication.clone(),
+                absent: table.publishes.absent().join(", "),
+            });
         }
         let key = key_of(table)?;
         let columns: Vec<MirrorColumn> = table

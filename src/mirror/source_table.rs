@@ -32,6 +32,9 @@ pub struct SourceTable {
     pub bytes: i64,
     /// Row-level security hides rows from the role that is connected.
     pub row_security: bool,
+    /// The publication that streams it.
+    #[serde(default)]
+    pub publication: String,
     pub publishes: Publishes,
     /// The publication publishes partitions as their root.
     pub via_root: bool,
@@ -46,6 +49,9 @@ pub struct SourceTable {
     /// While it wasn't published its changes passed by, and the stream says nothing of that.
     #[serde(default)]
     pub published_as: String,
+    /// The same of the schemas that the publication publishes as a whole.
+    #[serde(default)]
+    pub published_in: String,
     /// The snapshot under which this was read, as text; empty where that isn't known.
     #[serde(default)]
     pub seen: String,
@@ -133,7 +139,18 @@ pub struct Publishes {
 impl Publishes {
     /// Whether a mirror of this publication can be exact.
     pub fn everything(self) -> bool {
-        self.insert && self.update && self.delete && self.truncate
+        self.absent().is_empty()
+    }
+
+    /// What isn't streamed, as the publication's `publish` names it.
+    pub fn absent(self) -> Vec<&'static str> {
+        let all = [
+            (self.insert, "insert"),
+            (self.update, "update"),
+            (self.delete, "delete"),
+            (self.truncate, "truncate"),
+        ];
+        all.into_iter().filter_map(|(published, name)| (!published).then_some(name)).collect()
     }
 }
 

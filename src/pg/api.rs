@@ -289,10 +289,21 @@ fn snapshot(board: &board::Board) -> serde_json::Value {
         })
     });
     let alive = board.state != State::Absent;
+    let looks = &board.looks;
+    let said: Vec<String> =
+        board.message.get().map(str::to_owned).into_iter().chain(looks.complaint()).collect();
     serde_json::json!({
         "state": board.state.name(),
         "since": (board.since != 0).then(|| time(board.since)),
-        "message": board.message.get(),
+        "message": (!said.is_empty()).then(|| said.join("; ")),
+        "looks": {
+            "succeeded_at": (looks.succeeded_at != 0).then(|| time(looks.succeeded_at)),
+            "failing_since": (looks.failing_since != 0).then(|| time(looks.failing_since)),
+            "failed": looks.failed,
+            "error": looks.why.get(),
+            "hint": looks.hint.get(),
+            "slot_unseen": looks.slot_unseen,
+        },
         "source_lsn": lsn(board.source_lsn),
         "received_lsn": lsn(board.received_lsn),
         "applied_lsn": lsn(board.applied_lsn),

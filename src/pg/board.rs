@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
+use super::looks::Looks;
 use super::progress::Timings;
 use crate::error::Error;
 use crate::source::slot::SlotState;
@@ -197,6 +198,7 @@ pub struct Board {
     pub slot_safe_wal_bytes: i64,
     /// `reserved`, `extended`, `unreserved` or `lost`; empty: unknown, or there is no slot.
     pub slot_wal_status: Text<16>,
+    pub looks: Looks,
     /// The mirror began anew, and not all tables have been compared since.
     pub stale: bool,
     /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0: none.
@@ -256,6 +258,7 @@ impl Default for Board {
             slot_retained_bytes: -1,
             slot_safe_wal_bytes: -1,
             slot_wal_status: Text::EMPTY,
+            looks: Looks::NONE,
             stale: false,
             pending_since: 0,
             clock_offset: 0,
@@ -326,14 +329,25 @@ pub fn set_state(state: State, message: &str) {
 }
 
 pub fn set_error(error: &Error) {
-    let last = LastError {
-        at: now(),
+    let last = last_error(now(), error);
+    write(|board| board.error = last);
+}
+
+/// As [set_error], of what was being done.
+pub fn set_error_of(error: &Error, act: &str) {
+    let mut last = last_error(now(), error);
+    last.message = Text::new(&format!("{act}: {}", error.message));
+    write(|board| board.error = last);
+}
+
+pub fn last_error(at: i64, error: &Error) -> LastError {
+    LastError {
+        at,
         message: Text::new(&error.message),
         detail: Text::new(error.detail.as_deref().unwrap_or_default()),
         hint: Text::new(error.hint.as_deref().unwrap_or_default()),
         sqlstate: Text::new(error.sqlstate.as_deref().unwrap_or_default()),
-    };
-    write(|board| board.error = last);
+    }
 }
 
 /// With a new slot the old positions mean nothing any more; they may even lie before the source's.

@@ -190,8 +190,6 @@ impl<'a> Following<'a> {
                     if let Some(snapshot) = &watched.snapshot {
                         self.reconciling.saw(snapshot);
                     }
-                    board::set_slot(watched.slot.as_ref());
-                    board::write(|board| board.source_lsn = board.source_lsn.max(watched.position.0));
                     self.watched = Some(watched);
                     self.look_again();
                 }

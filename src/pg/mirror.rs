@@ -10,12 +10,13 @@ use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::{
-    copy, ddl_history, endpoint, follow, gate, guc, objects, origin, secret, session, table_making,
+    copy, ddl_history, endpoint, follow, gate, guc, looks, objects, origin, secret, session, table_making,
     transaction,
 };
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::drift;
+use crate::mirror::quote::{quote_identifier, quote_qualified};
 use crate::mirror::shape::{MirrorShape, mirror_name};
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::stuck::Stuck;
@@ -24,7 +25,7 @@ use crate::source::check;
 use crate::source::connect::Connector;
 use crate::source::inspect::{InspectRequest, Inspection};
 use crate::source::link::{Event, Request};
-use crate::source::prepare::SLOT_IN_USE;
+use crate::source::prepare::{SLOT_IN_USE, nothing_is_published};
 use crate::source::watch::WatchRequest;
 use crate::wire::Lsn;
 
@@ -41,7 +42,9 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     }
     let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
+    looks::begin();
     let lived = live(&mut network, settings);
+    looks::begin();
     if lived.is_ok() {
         return lived;
     }
@@ -63,7 +66,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
 
 fn live(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     let (progress, known) = transaction::transaction(|| Ok((progress::read()?, registry::tables()?)))?;
-    let inspection = inspect(network, settings, &known, false).inspect_err(|error| {
+    let inspection = inspect(network, settings, &known, false)?.inspect_err(|error| {
         if error.sqlstate.as_deref() == Some(SLOT_IN_USE) {
             gate::contested(true);
         }
@@ -110,13 +113,14 @@ pub fn connector(settings: &Settings) -> Result<Connector, Error> {
     Ok(if by_superuser { connector } else { connector.limited(guc::limits()?) })
 }
 
-/// Looks at the source; `streaming`: our own stream runs meanwhile.
+/// Looks at the source; `streaming`: our own stream runs meanwhile. An Err inside is the source's: it can't be looked at, or can't
+/// be mirrored from as it is. The outer one ends this life.
 pub fn inspect(
     network: &mut Network,
     settings: &Settings,
     known: &[Table],
     streaming: bool,
-) -> Result<Inspection, Error> {
+) -> Result<Result<Inspection, Error>, Error> {
     let request = InspectRequest {
         publication: settings.publication.clone(),
         slot: settings.slot.clone(),
@@ -124,17 +128,23 @@ pub fn inspect(
         known: known.iter().map(|table| table.source.oid).collect(),
         rows_per_range: i64::from(guc::COPY_RANGE_ROWS.get()),
         streaming,
+        first: !streaming && known.is_empty(),
     };
     let pick = |event| match event {
         Event::Inspected(inspection) => Ok(*inspection),
         other => Err(other),
     };
-    let inspection = network.answer(Request::Inspect(request), pick, || still_wanted(settings))??;
+    let answered = network.answer(Request::Inspect(request), pick, || still_wanted(settings))?;
+    let Ok(inspection) = answered else { return Ok(answered) };
     transaction::transaction(|| note_findings(&inspection.checks))?;
-    match inspection.failure {
-        Some(failure) => Err(failure),
-        None => Ok(inspection),
+    let Some(failure) = inspection.failure else { return Ok(Ok(inspection)) };
+    if let Some(hint) = nothing_is_published(&inspection.checks) {
+        transaction::transaction(|| {
+            let sound = known.iter().filter(|table| !table.state.is_failed());
+            sound.into_iter().try_for_each(|table| leaves_publication(&table.name, hint))
+        })?;
     }
+    Ok(Err(failure))
 }
 
 /// Keeps what was seen on the source, for doctor().
@@ -265,16 +275,31 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
                 || renamed(known, source).is_some_and(|renamed| renamed.name == table.name)
         });
         if !published && table.state.failure() != Some(Failure::NotPublished) {
-            let hint = format!(
-                "Its rows stay as they are. On the source: ALTER PUBLICATION … ADD TABLE {}; or here: DROP TABLE odoo_mirror.\"{}\";",
-                table.name, table.name
-            );
-            registry::fail(&table.name, Failure::NotPublished, registry::NOT_PUBLISHED, &hint)?;
-            ddl_history::note(&table.name, "no longer published", "its rows stay as they were")?;
+            leaves_publication(&table.name, &unpublished_hint(table, &sources))?;
         }
     }
     super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
     objects::refresh()
+}
+
+fn leaves_publication(name: &str, hint: &str) -> Result<(), Error> {
+    registry::fail(name, Failure::NotPublished, registry::NOT_PUBLISHED, hint)?;
+    ddl_history::note(name, "no longer published", "its rows stay as they were")
+}
+
+/// What brings a table back that is no longer published, while these are.
+fn unpublished_hint(table: &Table, published: &[SourceTable]) -> String {
+    let publication = published.first().map_or("…".to_owned(), |one| quote_identifier(&one.publication));
+    let is_partition = |one: &SourceTable| table.source.files.iter().any(|(oid, _)| *oid == one.oid);
+    let statement = if table.source.via_root && published.iter().any(is_partition) {
+        "SET (publish_via_partition_root = true)".to_owned()
+    } else {
+        format!("ADD TABLE {}", quote_qualified(&table.source.schema, &table.source.name))
+    };
+    format!(
+        "Its rows stay as they are. On the source: ALTER PUBLICATION {publication} {statement}; or here: DROP TABLE odoo_mirror.{};",
+        quote_identifier(&table.name)
+    )
 }
 
 /// The mirrored table that the source calls otherwise by now, by a name that nothing else has here: it will be renamed.

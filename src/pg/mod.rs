@@ -15,6 +15,7 @@ mod gate;
 mod guc;
 mod indexes;
 mod jobs;
+mod looks;
 mod memory;
 mod mirror;
 mod network;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use super::board;
 use super::wait::{self, WaitSet};
+use super::{board, looks};
 use crate::error::Error;
 use crate::source::connect::Connector;
 use crate::source::lease::{Lease, Lent, Read};
@@ -122,6 +122,12 @@ impl Network {
                     }
                     Event::Lent(lent) => {
                         self.stream.iter_mut().for_each(|stream| stream.lent = Some(lent));
+                    }
+                    // Whatever the main thread is waiting for, readers are told that nobody sees the source.
+                    Event::LookFailed(failed) => looks::failed(&failed),
+                    Event::Watched(watched) => {
+                        looks::succeeded(watched.slot.as_ref());
+                        return Ok(Some(Event::Watched(watched)));
                     }
                     event => return Ok(Some(event)),
                 }

@@ -49,20 +49,25 @@ pub(super) fn take_in_new_tables(
     Ok(())
 }
 
-/// Looks at the source while the stream runs. None: a table there is locked, by an ALTER TABLE perhaps; later, then.
+/// Looks at the source while the stream runs. None: it can't be looked at now; later, then. A table there may be locked, by an ALTER
+/// TABLE perhaps, or no session may be had: the stream that runs is sound all the same.
 pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<Option<Inspection>, Error> {
     if Instant::now() < following.source_again_at {
         return Ok(None);
     }
-    match mirror::inspect(following.network, following.settings, known, true) {
-        Err(error) if error.sqlstate.as_deref() == Some("55P03") => {
+    match mirror::inspect(following.network, following.settings, known, true)? {
+        Err(error) => {
             board::set_state(State::Streaming, &error.message);
             board::set_error(&error);
             following.source_again_at = Instant::now() + SOURCE_WAITS;
+            // Nothing is published any more: that is noted of every table.
+            let tables = transaction::transaction(registry::tables)?;
+            let states = |tables: &[Table]| tables.iter().map(|table| table.state).collect::<Vec<_>>();
+            following.tell |= states(&tables) != states(&following.tables);
+            following.tables = tables;
             Ok(None)
         }
-        inspected => {
-            let inspection = inspected?;
+        Ok(inspection) => {
             board::set_state(State::Streaming, "");
             Ok(Some(inspection))
         }

@@ -18,7 +18,7 @@ use crate::wire::Lsn;
 /// What makes publication `p` publish relation `c`; read from catalog rows alone, so that any snapshot shows its own.
 macro_rules! published_as {
     () => {
-        "pg_catalog.concat_ws(' ', p.oid, p.xmin, (SELECT pg_catalog.string_agg(r.oid::text, ' ' ORDER BY r.oid) \
+        "pg_catalog.concat_ws(' ', p.oid, p.xmin, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', r.oid, r.xmin), ' ' ORDER BY r.oid) \
          FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND (r.prrelid = c.oid OR r.prrelid IN \
              (SELECT relid FROM pg_catalog.pg_partition_ancestors(c.oid) relid))))"
     };
@@ -27,7 +27,7 @@ pub(super) use published_as;
 
 /// Some servers' roots list a leaf's rows as their own, so sizes are summed over leaves only.
 const TABLES: &str = concat!("
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident,
+    SELECT c.oid, n.nspname, p.pubname, c.relname, c.relkind, c.relreplident,
            p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
            row_security_active(c.oid) AS row_security,
            to_jsonb(t) ->> 'rowfilter' AS row_filter,
@@ -50,6 +50,16 @@ const TABLES: &str = concat!("
     ) leaves
     WHERE p.pubname = $1
     ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"");
+
+/// Which schemas make the publication publish a table, and since which transaction. Known from 15 on.
+const SCHEMAS: &str = "
+    SELECT c.oid, string_agg(concat_ws('/', s.oid, s.xmin), ' ' ORDER BY s.oid) AS published_in
+    FROM pg_publication p
+    JOIN pg_publication_namespace s ON s.pnpubid = p.oid
+    JOIN pg_class c ON c.oid = ANY ($2) AND (c.relnamespace = s.pnnspid OR EXISTS (
+        SELECT FROM pg_partition_ancestors(c.oid) a (oid) JOIN pg_class k ON k.oid = a.oid WHERE k.relnamespace = s.pnnspid))
+    WHERE p.pubname = $1
+    GROUP BY c.oid";
 
 /// Takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up to the session's lock_timeout.
 const SIZES: &str = "
@@ -125,6 +135,7 @@ async fn look_inside(client: &Client, publication: &str, excluded_columns: &[Str
     let mut tables = rows.iter().map(table).collect::<Result<Vec<_>, _>>()?;
     let oids: Vec<u32> = tables.iter().map(|(table, _)| table.oid).collect();
 
+    let mut schemas = published_schemas(client, publication, &oids).await?;
     let mut columns = all_columns(client, &oids).await?;
     let mut keys: HashMap<u32, Vec<Row>> = HashMap::new();
     for row in client.query(KEYS, &[&oids]).await? {
@@ -132,6 +143,7 @@ async fn look_inside(client: &Client, publication: &str, excluded_columns: &[Str
     }
     for (table, column_list) in &mut tables {
         table.seen.clone_from(&snapshot);
+        table.published_in = schemas.remove(&table.oid).unwrap_or_default();
         for key in keys.remove(&table.oid).unwrap_or_default() {
             add_key(table, &key)?;
         }
@@ -145,6 +157,19 @@ async fn look_inside(client: &Client, publication: &str, excluded_columns: &[Str
     }
     let tables = tables.into_iter().map(|(table, _)| table).collect();
     Ok(Seen { tables, snapshot: snapshot.parse().ok(), past: Lsn::ZERO })
+}
+
+async fn published_schemas(
+    client: &Client,
+    publication: &str,
+    oids: &[u32],
+) -> Result<HashMap<u32, String>, Error> {
+    let known = "SELECT to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL";
+    if !client.query_one(known, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(HashMap::new());
+    }
+    let rows = client.query(SCHEMAS, &[&publication, &oids]).await?;
+    rows.iter().map(|row| Ok((row.try_get("oid")?, row.try_get("published_in")?))).collect()
 }
 
 /// The tables that `publication` streams, with their sizes; otherwise like [`look`].
@@ -200,6 +225,7 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
         estimated_rows: row.try_get("rows")?,
         bytes: 0,
         row_security: row.try_get("row_security")?,
+        publication: row.try_get("pubname")?,
         publishes: Publishes {
             insert: row.try_get("pubinsert")?,
             update: row.try_get("pubupdate")?,
@@ -210,6 +236,7 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
         last_attnum: row.try_get("relnatts")?,
         files: std::iter::zip(oids, files).collect(),
         published_as: row.try_get("published_as")?,
+        published_in: String::new(),
         seen: String::new(),
     };
     Ok((table, row.try_get("column_list")?))

@@ -23,6 +23,8 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stops {
     Mirror,
+    /// The mirror's first start; later each table fails that it concerns.
+    FirstStart,
     Table {
         schema: String,
         name: String,
@@ -49,9 +51,10 @@ impl Check {
         Check { transient: true, ..self }
     }
 
-    /// The error of a failed check that stops the whole mirror.
-    pub fn stops_all(&self) -> Option<Error> {
-        if self.stops == Stops::Mirror { self.failure() } else { None }
+    /// The error of a failed check that stops the whole mirror. `first`: it starts for the first time.
+    pub fn stops_all(&self, first: bool) -> Option<Error> {
+        let stops = self.stops == Stops::Mirror || first && self.stops == Stops::FirstStart;
+        if stops { self.failure() } else { None }
     }
 
     /// The error of a check that isn't ok; None for one that is, or that stops nothing.
@@ -70,5 +73,5 @@ impl Check {
 
 /// The first failure that stops the whole mirror. Those of single tables stop only these.
 pub fn first_failure(checks: &[Check]) -> Option<Error> {
-    checks.iter().find_map(Check::stops_all)
+    checks.iter().find_map(|check| check.stops_all(true))
 }

@@ -23,6 +23,8 @@ pub struct InspectRequest {
     pub rows_per_range: i64,
     /// Our own stream holds the slot.
     pub streaming: bool,
+    /// The mirror starts for the first time.
+    pub first: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspect
         prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
     // Our own stream holds it.
     checks.retain(|check| !(request.streaming && check.name == prepare::SLOT_IS_FREE));
-    let of_check = |check: &Check| Some((check.name, check.stops_all()?));
+    let of_check = |check: &Check| Some((check.name, check.stops_all(request.first)?));
     if let Some((name, failure)) = checks.iter().find_map(of_check) {
         let in_use = name == prepare::SLOT_IS_FREE;
         let failure = if in_use { failure.sqlstate(prepare::SLOT_IN_USE) } else { failure };

@@ -17,7 +17,7 @@ use super::inspect::Inspection;
 use super::lease::{Lease, Lent};
 use super::probe::{ProbeStep, Probed};
 use super::stream::{StreamCommand, StreamRequest};
-use super::watch::{WatchRequest, Watched};
+use super::watch::{LookFailed, WatchRequest, Watched};
 use crate::error::Error;
 use crate::mirror::batch::Batch;
 use crate::wire::Lsn;
@@ -49,7 +49,7 @@ pub enum Request {
     Command(StreamCommand),
     /// Compare pieces of tables, step by step. Answered by `Probed`.
     Probe(mpsc::UnboundedReceiver<ProbeStep>),
-    /// Look at the source now and then; `Watched` each time. The slot is given up when it keeps too much WAL.
+    /// Look at the source now and then; `Watched` or `LookFailed` each time. The slot is given up when it keeps too much WAL.
     Watch(WatchRequest),
 }
 
@@ -107,6 +107,7 @@ pub enum Event {
         position: Lsn,
     },
     Watched(Box<Watched>),
+    LookFailed(Box<LookFailed>),
     Probed(Box<Probed>),
     Failed(Error),
 }
@@ -116,6 +117,8 @@ pub enum Event {
 pub struct Gauges {
     pub received: AtomicU64,
     pub source: AtomicU64,
+    /// How far the source's WAL is flushed, asked beside the stream: the stream's own word may be held up.
+    pub flushed: AtomicU64,
     /// How far local progress is on disk; the source is told at the next status.
     pub confirmed: AtomicU64,
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
@@ -142,8 +145,10 @@ impl Gauges {
         Lsn(self.received.load(Ordering::Relaxed))
     }
 
+    /// The newest position of the source that is known by any way.
     pub fn source(&self) -> Lsn {
-        Lsn(self.source.load(Ordering::Relaxed))
+        let streamed = self.source.load(Ordering::Relaxed);
+        Lsn(streamed.max(self.flushed.load(Ordering::Relaxed)))
     }
 }
 

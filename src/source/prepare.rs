@@ -11,10 +11,21 @@ use super::slot::slot;
 use crate::error::Error;
 use crate::error::sqlstate::POOLER_HINT;
 use crate::mirror::quote::{quote_identifier, quote_list};
+use crate::mirror::shape::publish_everything;
 use crate::mirror::source_table::{Publishes, SourceTable};
 
 /// The oldest source that is mirrored.
 const OLDEST_VERSION: i32 = 130_000;
+
+/// The checks that fail when nothing is published.
+const PUBLICATION: &str = "publication";
+const PUBLISHED_TABLES: &str = "published tables";
+
+/// What mends it that the publication streams nothing; None: it streams something.
+pub fn nothing_is_published(checks: &[Check]) -> Option<&str> {
+    let failed = |check: &&Check| !check.ok && [PUBLICATION, PUBLISHED_TABLES].contains(&check.name);
+    checks.iter().find(failed).and_then(|check| check.hint.as_deref())
+}
 
 /// What the publication is for.
 const PUBLISHED: [&str; 6] =
@@ -183,7 +194,7 @@ fn quoted(names: &[String]) -> String {
 }
 
 fn publication_exists(publication: &str, exists: bool, lists: &Lists) -> Check {
-    const NAME: &str = "publication";
+    const NAME: &str = PUBLICATION;
     let name = quote_identifier(publication);
     if exists {
         return Check::passed(NAME, format!("publication {name} exists"));
@@ -201,22 +212,17 @@ fn publishes_everything(publication: &str, publishes: Publishes) -> Check {
     if publishes.everything() {
         return Check::passed(NAME, "inserts, updates, deletes and truncates are published");
     }
-    let Publishes { insert, update, delete, truncate } = publishes;
-    let absent: Vec<&str> =
-        [(insert, "insert"), (update, "update"), (delete, "delete"), (truncate, "truncate")]
-            .into_iter()
-            .filter_map(|(published, name)| (!published).then_some(name))
-            .collect();
     let name = quote_identifier(publication);
     Check::failed(
         NAME,
-        format!("publication {name} doesn't publish {}", absent.join(", ")),
-        format!("ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate');"),
+        format!("publication {name} doesn't publish {}", publishes.absent().join(", ")),
+        publish_everything(publication),
     )
+    .stopping(Stops::FirstStart)
 }
 
 fn publication_has_tables(publication: &str, tables: &[SourceTable], lists: &Lists) -> Check {
-    const NAME: &str = "published tables";
+    const NAME: &str = PUBLISHED_TABLES;
     if !tables.is_empty() {
         return Check::passed(NAME, format!("{} published", count(tables.len(), "table")));
     }

@@ -74,7 +74,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
             }
             Request::Watch(request) => {
                 let too_much = too_much.clone();
-                let gauges = remote.gauges.clone();
+                let gauges = Arc::clone(&remote.gauges);
                 tokio::spawn(async move {
                     if let Some(why) = watch::watch(&connector, &request, &outbox, &gauges).await {
                         let _ = too_much.send((request.slot, why));

@@ -81,6 +81,7 @@ impl Source {
             row_filter: None,
             listed: None,
             published_as: 1,
+            published_in: String::new(),
             excluded: BTreeSet::new(),
         };
         for id in 0..6 {
@@ -186,6 +187,7 @@ impl Source {
             estimated_rows: 0,
             bytes: 0,
             row_security: false,
+            publication: "pub".into(),
             publishes: Publishes { insert: true, update: true, delete: true, truncate: true },
             via_root: self.partitioned,
             last_attnum: self.last_attnum,

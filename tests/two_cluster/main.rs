@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod blind;
 mod calm;
 mod comparing;
 mod configuring;
@@ -24,6 +25,7 @@ mod monitoring;
 mod old_stack;
 mod oracle;
 mod preparing;
+mod publishing;
 mod quarantining;
 mod reading;
 mod secrets;

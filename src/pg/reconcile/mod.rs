@@ -16,7 +16,7 @@ use self::piece::{Chunk, Done, Next, Stage};
 use super::apply::{Applier, Verdicts};
 use super::follow::Following;
 use super::registry;
-use super::{guc, quarantine, transaction};
+use super::{board, guc, quarantine, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::fence::{Passed, Record};
@@ -132,6 +132,7 @@ impl Reconciling {
             }
             Probed::GivenUp { id, error } if id == chunk.id => {
                 pgrx::log!("odoo_mirror: comparing table \"{}\": {error}", comparing.note.table);
+                board::set_error_of(&error, &format!("comparing table \"{}\"", comparing.note.table));
                 comparing.chunk = None;
                 self.rest_until = Some(Instant::now() + REST);
                 self.unreadable = Some(error).filter(failing::stays);
