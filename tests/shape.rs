@@ -424,7 +424,10 @@ fn a_table_of_which_the_publication_streams_only_a_part_has_no_mirror_and_the_cu
     ] {
         let table = SourceTable { publishes, ..account_move() };
         let error = MirrorShape::of(&table, &nothing_here).expect_err("it can't be exact");
-        assert_eq!(error.to_string(), format!("publication \"pub\" doesn't publish {absent} of table public.account_move"));
+        assert_eq!(
+            error.to_string(),
+            format!("publication \"pub\" doesn't publish {absent} of table public.account_move")
+        );
         assert_eq!(
             error.hint(),
             "On the source: ALTER PUBLICATION \"pub\" SET (publish = 'insert, update, delete, truncate');"

@@ -14,7 +14,9 @@ const SCHEMA: &str = "
 fn mirroring() -> Pair {
     let pair = Pair::builder().mirror_conf("odoo_mirror.poll_interval", "1").start();
     pair.on_source(SCHEMA);
-    pair.on_source("CREATE PUBLICATION odoo_pub_scout FOR TABLE t, p WITH (publish_via_partition_root = true)");
+    pair.on_source(
+        "CREATE PUBLICATION odoo_pub_scout FOR TABLE t, p WITH (publish_via_partition_root = true)",
+    );
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
     pair
@@ -33,7 +35,9 @@ fn write(pair: &Pair, round: usize) {
 #[track_caller]
 fn failed(pair: &Pair, table: &str, what: &str) -> String {
     eventually(what, LIMIT, || {
-        let query = format!("SELECT hint FROM odoo_mirror.tables() WHERE table_name = '{table}' AND state = 'failed'");
+        let query = format!(
+            "SELECT hint FROM odoo_mirror.tables() WHERE table_name = '{table}' AND state = 'failed'"
+        );
         pair.mirror.rows("mirror", &query).pop()?.pop()?
     })
 }
@@ -47,7 +51,8 @@ fn run_hint(pair: &Pair, hint: &str) {
 #[track_caller]
 fn is_equal_again(pair: &Pair, what: &str) {
     eventually(what, LIMIT, || {
-        let ready = "SELECT count(*) FROM odoo_mirror.tables() WHERE table_name IN ('t', 'p') AND state = 'ready'";
+        let ready =
+            "SELECT count(*) FROM odoo_mirror.tables() WHERE table_name IN ('t', 'p') AND state = 'ready'";
         if pair.mirror_value(ready) != "2" {
             return None;
         }
@@ -81,7 +86,10 @@ fn a_publication_that_streams_only_a_part_is_told_of_each_table_and_mended_when_
         let doctor = "SELECT ok FROM odoo_mirror.doctor() WHERE \"check\" = 'source: published operations'";
         eventually("doctor() has it", LIMIT, || (pair.mirror_value(doctor) == "f").then_some(()));
         let status = pair.mirror.mirror_status("mirror");
-        assert!(status["failed_tables"]["t"].as_str().is_some_and(|why| why.contains("odoo_pub_scout")), "{status:#}");
+        assert!(
+            status["failed_tables"]["t"].as_str().is_some_and(|why| why.contains("odoo_pub_scout")),
+            "{status:#}"
+        );
         run_hint(&pair, &hint);
         is_equal_again(&pair, part);
         eventually("doctor() is content", LIMIT, || (pair.mirror_value(doctor) == "t").then_some(()));
@@ -119,11 +127,15 @@ fn what_was_missed_while_a_publication_was_another_between_two_looks_is_mended()
 }
 
 #[test]
-fn a_root_that_is_no_longer_published_as_one_and_a_publication_that_is_gone_are_told_with_what_brings_them_back() {
+fn a_root_that_is_no_longer_published_as_one_and_a_publication_that_is_gone_are_told_with_what_brings_them_back()
+ {
     let pair = mirroring();
     pair.on_source("ALTER PUBLICATION odoo_pub_scout SET (publish_via_partition_root = false)");
     let hint = failed(&pair, "p", "published by its partitions");
-    assert!(hint.contains("ALTER PUBLICATION \"odoo_pub_scout\" SET (publish_via_partition_root = true)"), "{hint}");
+    assert!(
+        hint.contains("ALTER PUBLICATION \"odoo_pub_scout\" SET (publish_via_partition_root = true)"),
+        "{hint}"
+    );
     write(&pair, 1);
     run_hint(&pair, &hint);
     is_equal_again(&pair, "the root");
@@ -133,6 +145,8 @@ fn a_root_that_is_no_longer_published_as_one_and_a_publication_that_is_gone_are_
         let hint = failed(&pair, table, "no publication");
         assert!(hint.contains("CREATE PUBLICATION \"odoo_pub_scout\""), "{hint}");
     }
-    pair.on_source("CREATE PUBLICATION odoo_pub_scout FOR TABLE t, p WITH (publish_via_partition_root = true)");
+    pair.on_source(
+        "CREATE PUBLICATION odoo_pub_scout FOR TABLE t, p WITH (publish_via_partition_root = true)",
+    );
     is_equal_again(&pair, "another publication of that name");
 }
