@@ -81,7 +81,6 @@ impl Source {
             row_filter: None,
             listed: None,
             published_as: 1,
-            published_in: String::new(),
             excluded: BTreeSet::new(),
         };
         for id in 0..6 {
@@ -193,6 +192,7 @@ impl Source {
             last_attnum: self.last_attnum,
             files: self.files.iter().map(|(oid, file)| (*oid, *file)).collect(),
             published_as: self.published_as.to_string(),
+            published_in: String::new(),
             seen: String::new(),
         }
     }
