@@ -19,6 +19,7 @@ fn built_in(name: &str, formatted: &str) -> SourceType {
         suffix: String::new(),
         element: None,
         base: None,
+        members: Vec::new(),
     }
 }
 

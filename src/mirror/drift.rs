@@ -11,6 +11,7 @@
 use super::ddl::{TableHere, widens};
 use super::shape::{MirrorColumn, MirrorShape, ShapeError};
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
+use super::wording::{self, Wording};
 use crate::wire::Relation;
 
 /// What is to be done.
@@ -21,7 +22,8 @@ pub enum Outcome {
     /// These changes, in this order, at this point of the stream, make the mirror's table what the source's is there; the
     /// mirror stands on this description from then on. No changes: only the description differs.
     Follow { changes: Vec<Change>, becomes: Box<SourceTable> },
-    /// Its rows were written to another file. Nothing says that values changed, nothing that they didn't.
+    /// Its rows were written to another file, or a type has labels that it had not. Nothing says that values
+    /// changed, nothing that they didn't.
     Compare,
     /// Take it over as it is by now, and compare its rows, for this reason.
     Refill(String),
@@ -86,6 +88,7 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
         || kept.left_out != now.left_out
         || kept.files != now.files
         || columns(kept) != columns(now)
+        || wording::of_tables(kept, now) != Wording::Same
 }
 
 /// Whether nothing is new but the file that its rows lie in: that was TRUNCATE, of which the stream tells, or VACUUM FULL.
@@ -130,6 +133,12 @@ pub fn decide(
         },
     };
     match changes(kept, shape, &becomes, wanted) {
+        Ok(changes) if wording::of_tables(kept, now) == Wording::Grown => {
+            match (relation, changes.is_empty()) {
+                (None, true) => Outcome::Compare,
+                _ => Outcome::Refill("a type has new labels".to_owned()),
+            }
+        }
         Ok(changes) => Outcome::Follow { changes, becomes: Box::new(becomes) },
         Err(reason) => Outcome::Refill(reason),
     }
@@ -153,6 +162,9 @@ fn beyond_following(
     }
     if kept.row_filter != now.row_filter {
         return say("the publication's row filter changed");
+    }
+    if wording::of_tables(kept, now) == Wording::Changed {
+        return say("labels or attributes of a type changed");
     }
     let attnums = |table: &SourceTable, key: &[String]| -> Vec<Option<i16>> {
         key.iter().map(|name| table.column(name).map(|column| column.attnum)).collect()

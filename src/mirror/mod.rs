@@ -25,3 +25,4 @@ pub mod stuck;
 pub mod table_state;
 pub mod timeline;
 pub mod typemap;
+mod wording;

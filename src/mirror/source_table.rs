@@ -94,6 +94,21 @@ pub struct SourceType {
     pub element: Option<Box<SourceType>>,
     /// The type under a domain.
     pub base: Option<Box<SourceType>>,
+    /// What else its text is made of: an enum's labels, a composite's attributes, a range's subtype, a
+    /// multirange's range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
+}
+
+/// A part of a type that ALTER TYPE may change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The label's OID or the attribute's attnum; 0 for the one part of a range.
+    pub id: i64,
+    /// The label as it is written.
+    pub label: Option<String>,
+    /// The attribute's type, or the part's.
+    pub data_type: Option<Box<SourceType>>,
 }
 
 /// A column that isn't mirrored.

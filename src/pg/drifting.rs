@@ -208,10 +208,12 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
                 }
             }
             Some(Outcome::Compare) if table.state == TableState::Ready => {
+                let moved = table.source.files != now.files;
+                let why = if moved { "its file changed" } else { "an enum of it has new labels" };
                 transaction::transaction(|| {
                     registry::redescribe(name, &as_kept(table, now))?;
-                    registry::compare(name, "its file changed on the source")?;
-                    ddl_history::note(name, "its file changed", "its rows are compared while it stays ready")
+                    registry::compare(name, &format!("{why} on the source"))?;
+                    ddl_history::note(name, why, "its rows are compared while it stays ready")
                 })?;
             }
             // Later.

@@ -10,3 +10,4 @@ mod scripted;
 mod seeds;
 mod source;
 mod types;
+mod wording;

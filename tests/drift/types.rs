@@ -100,6 +100,7 @@ impl Type {
             suffix: String::new(),
             element: None,
             base: known.base.map(|base| Box::new(Type(base).of_source())),
+            members: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod casts;
 mod encodings;
+mod members;
 mod settings;
 
 use crate::comparing::job;
