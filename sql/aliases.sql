@@ -2,7 +2,7 @@
 -- So there are views and functions in public whose names have a dot in them, for service_role alone.
 
 CREATE FUNCTION odoo_mirror_internal.aliases() RETURNS TABLE (name text, kind text, arguments text, result text)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v, 'view', NULL, NULL
     FROM unnest(ARRAY['v_invoice_summary', 'v_expense_summary', 'v_task_summary', 'v_revenue_by_partner', 'v_expense_by_employee']) v
     UNION ALL
@@ -11,7 +11,7 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
 $$;
 
 CREATE FUNCTION odoo_mirror.install_rest_aliases() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     mark CONSTANT text := 'alias of odoo_mirror; odoo_mirror.remove_rest_aliases() removes it';
     alias record;
@@ -48,7 +48,7 @@ BEGIN
             PERFORM odoo_mirror_internal.only_for_service_role(pg_catalog.format('TABLE public.%I', alias.public_name), 'SELECT');
         ELSE
             EXECUTE pg_catalog.format(
-                'CREATE OR REPLACE FUNCTION public.%I(%s) RETURNS %s LANGUAGE sql STABLE SET search_path = '''' AS %L',
+                'CREATE OR REPLACE FUNCTION public.%I(%s) RETURNS %s LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS %L',
                 alias.public_name, alias.arguments, alias.result,
                 pg_catalog.format('SELECT * FROM odoo_mirror.%I($1)', alias.name));
             EXECUTE pg_catalog.format('COMMENT ON FUNCTION public.%I IS %L', alias.public_name, mark);
@@ -66,7 +66,7 @@ COMMENT ON FUNCTION odoo_mirror.install_rest_aliases IS
 
 -- Supabase grants what is made in public to anon and authenticated by default: these are for nobody but one.
 CREATE FUNCTION odoo_mirror_internal.only_for_service_role(object text, privilege text) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     role name;
 BEGIN
@@ -79,7 +79,7 @@ END
 $$;
 
 CREATE FUNCTION odoo_mirror.remove_rest_aliases() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     mark CONSTANT text := 'alias of odoo_mirror; odoo_mirror.remove_rest_aliases() removes it';
     statement text;

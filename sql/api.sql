@@ -5,7 +5,7 @@ CREATE FUNCTION odoo_mirror.configure(
     password_secret text DEFAULT NULL,
     publication     text DEFAULT 'odoo_pub_scout',
     slot            text DEFAULT 'odoo_mirror'
-) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+) RETURNS jsonb LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checked jsonb := odoo_mirror_internal.check_source(source);
 BEGIN
@@ -38,7 +38,7 @@ COMMENT ON FUNCTION odoo_mirror.configure IS
     'keep where Odoo is: libpq keywords or a URI, without a password; password_secret names a secret in Vault';
 
 CREATE FUNCTION odoo_mirror.start() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM odoo_mirror_internal.require_worker();
     UPDATE odoo_mirror_internal.settings
@@ -56,7 +56,7 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.start IS 'run the mirror, here and after each restart of the server, until stop()';
 
 CREATE FUNCTION odoo_mirror.stop() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE odoo_mirror_internal.settings SET wanted = 'stopped';
     PERFORM odoo_mirror_internal.wake(stopping => true);
@@ -66,12 +66,12 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.stop IS 'pause the mirror; the slot on the source stays and keeps WAL for it';
 
 CREATE FUNCTION odoo_mirror.uninstall() RETURNS text
-LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT odoo_mirror_internal.give_up()';
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'SELECT odoo_mirror_internal.give_up()';
 COMMENT ON FUNCTION odoo_mirror.uninstall IS
     'give up the slot on the source and the replication origin here, for good; the mirrored rows stay';
 
 CREATE FUNCTION odoo_mirror.wait_for(lsn pg_lsn, timeout interval DEFAULT '30s') RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT odoo_mirror_internal.wait_until(lsn::text, extract(epoch FROM timeout)::float8)
 $$;
 COMMENT ON FUNCTION odoo_mirror.wait_for IS
@@ -82,7 +82,7 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
     copied_percent numeric, rows_per_second numeric, time_left interval, last_change timestamptz,
     inserted bigint, updated bigint, deleted bigint, failed_rows bigint,
     verified_lsn pg_lsn, verified_age interval
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH copied AS (
         SELECT r.table_name, sum(r.rows) AS rows, sum(r.bytes) AS bytes
         FROM odoo_mirror_internal.ranges r WHERE r.snapshot IS NOT NULL GROUP BY 1
@@ -125,7 +125,7 @@ COMMENT ON FUNCTION odoo_mirror.tables IS
 
 CREATE FUNCTION odoo_mirror.lag() RETURNS TABLE (
     bytes bigint, seconds double precision, source_lsn pg_lsn, received_lsn pg_lsn, applied_lsn pg_lsn
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT (l ->> 'lag_bytes')::bigint, (l ->> 'lag_seconds')::float8, (l ->> 'source_lsn')::pg_lsn,
            (l ->> 'received_lsn')::pg_lsn, (l ->> 'applied_lsn')::pg_lsn
     FROM odoo_mirror_internal.live() l
@@ -135,14 +135,14 @@ COMMENT ON FUNCTION odoo_mirror.lag IS
 
 -- What the worker does; while it streams, whether rows are set aside, or it can't see what the source does to its tables.
 CREATE FUNCTION odoo_mirror_internal.state(live jsonb) RETURNS text
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN live ->> 'state' = 'streaming'
                      AND (EXISTS (SELECT FROM odoo_mirror_internal.quarantine) OR live -> 'looks' ->> 'failing_since' IS NOT NULL)
                 THEN 'degraded' ELSE live ->> 'state' END
 $$;
 
 CREATE FUNCTION odoo_mirror.status() RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.jsonb_build_object(
         'state', odoo_mirror_internal.state(l),
         'since', l -> 'since',
@@ -184,7 +184,7 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.status IS 'one document that tells how the mirror is';
 
 CREATE FUNCTION odoo_mirror.resync(table_name text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job bigint;
 BEGIN
@@ -206,7 +206,7 @@ COMMENT ON FUNCTION odoo_mirror.resync IS
     'compare a table (or all) with the source and mend what differs, online: readers keep their rows, other tables go on; jobs() tells';
 
 CREATE FUNCTION odoo_mirror.verify(table_name text DEFAULT NULL, repair boolean DEFAULT false) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     job bigint;
 BEGIN
@@ -227,7 +227,7 @@ COMMENT ON FUNCTION odoo_mirror.verify IS
 CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
     id bigint, kind text, table_name text, state text, requested_by name, requested_at timestamptz,
     started_at timestamptz, finished_at timestamptz, result jsonb, error text
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.id, j.kind, j.table_name, j.state, j.requested_by, j.requested_at, j.started_at, j.finished_at,
            j.result, j.error
     FROM odoo_mirror_internal.jobs j ORDER BY j.id
@@ -235,7 +235,7 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';
 
 CREATE FUNCTION odoo_mirror.ddl_history() RETURNS TABLE (at timestamptz, table_name text, what text, done text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT h.at, h.table_name, h.what, h.done FROM odoo_mirror_internal.ddl_history h ORDER BY h.id
 $$;
 COMMENT ON FUNCTION odoo_mirror.ddl_history IS
@@ -244,7 +244,7 @@ COMMENT ON FUNCTION odoo_mirror.ddl_history IS
 CREATE FUNCTION odoo_mirror.failures() RETURNS TABLE (
     id bigint, table_name text, key jsonb, operation text, error text, sqlstate text, lsn pg_lsn, committed_at timestamptz,
     failed_at timestamptz, first_failed_at timestamptz, attempts int, next_retry_at timestamptz
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT q.id, q.table_name,
            (SELECT pg_catalog.jsonb_object_agg(coalesce(t.shape -> 'key' ->> (place - 1)::int, place::text), k)
             FROM unnest(q.key) WITH ORDINALITY u (k, place)),
@@ -256,7 +256,7 @@ COMMENT ON FUNCTION odoo_mirror.failures IS
     'rows that the mirror''s tables refuse: here they are as they were before, or missing; all other rows go on';
 
 CREATE FUNCTION odoo_mirror.retry_failures(table_name text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     counted bigint;
 BEGIN
@@ -275,7 +275,7 @@ COMMENT ON FUNCTION odoo_mirror.retry_failures IS
     'have the source''s rows fetched and tried again at once in place of those that were refused; returns how many';
 
 CREATE FUNCTION odoo_mirror.discard_failures(table_name text DEFAULT NULL) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     counted bigint;
 BEGIN

@@ -234,7 +234,7 @@ SELECT pg_catalog.pg_extension_config_dump('odoo_mirror_internal.settings', '');
 
 -- Which cluster and database this is: start() remembers it.
 CREATE FUNCTION odoo_mirror_internal.this_destination() RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.jsonb_build_object(
         'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
         'timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),

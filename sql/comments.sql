@@ -9,7 +9,7 @@ CREATE TABLE odoo_mirror_internal.source_comments (
 
 -- As statements for the mirror's owner to run. A comment that somebody wrote here is left alone.
 CREATE FUNCTION odoo_mirror_internal.missing_comments() RETURNS TABLE (statement text)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH things AS (
         SELECT c.oid, c.relname, 0 AS attnum, ''::name AS attname,
                pg_catalog.format('%s.%s of Odoo, mirrored', t.source_schema, t.source_name) AS plain, s.says ->> '' AS says

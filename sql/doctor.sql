@@ -10,7 +10,7 @@ CREATE TABLE odoo_mirror_internal.findings (
 
 -- Columns that hold what is nobody's business: Odoo's private ones of employees and partners.
 CREATE FUNCTION odoo_mirror_internal.personal_columns() RETURNS TABLE (name text)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.relname || '.' || a.attname
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
@@ -23,7 +23,7 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
 $$;
 
 CREATE FUNCTION odoo_mirror.doctor() RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     live CONSTANT jsonb := odoo_mirror_internal.live();
     state CONSTANT text := live ->> 'state';

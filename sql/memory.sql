@@ -13,7 +13,7 @@ INSERT INTO odoo_mirror_internal.memory DEFAULT VALUES;
 -- Only notes which invoices are new, and only in the mirror's worker while it applies the stream's inserts to a ready table:
 -- the library knows, no setting does. They are told where their source transaction ends, as they stand there.
 CREATE FUNCTION odoo_mirror.on_invoice_insert() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF odoo_mirror_internal.applies_inserts() THEN
         PERFORM odoo_mirror_internal.remember(i.id) FROM inserted i WHERE i.move_type IN ('out_invoice', 'in_invoice');
@@ -27,7 +27,7 @@ ALTER FUNCTION odoo_mirror.on_invoice_insert() OWNER TO odoo_mirror_owner;
 
 -- Tells these invoices. Called by the worker in the transaction that brings them, as the mirror's owner.
 CREATE FUNCTION odoo_mirror_internal.tell(invoices int[]) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' SET row_security = on AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE
     session uuid;
     partner CONSTANT text := CASE WHEN odoo_mirror_internal.has('res_partner', 'name', NULL)
@@ -60,7 +60,7 @@ $$;
 
 -- Hangs the trigger on account_move where it is wanted and missing, once the table is there.
 CREATE FUNCTION odoo_mirror_internal.hang_memory() RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF (SELECT enabled FROM odoo_mirror_internal.memory)
        AND EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.name = 'account_move' AND t.state IN ('ready', 'reconciling'))
@@ -77,7 +77,7 @@ END
 $$;
 
 CREATE FUNCTION odoo_mirror.enable_ai_memory(create_schema boolean DEFAULT false) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relation text;
 BEGIN
@@ -116,7 +116,7 @@ COMMENT ON FUNCTION odoo_mirror.enable_ai_memory IS
     'tell each new invoice in ipai_memory.chunks from now on; create_schema makes its two tables where they are absent';
 
 CREATE FUNCTION odoo_mirror.disable_ai_memory() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE odoo_mirror_internal.memory SET enabled = false;
     IF pg_catalog.to_regclass('odoo_mirror.account_move') IS NOT NULL THEN

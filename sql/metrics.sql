@@ -2,7 +2,7 @@
 
 CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
     name text, type text, help text, labels jsonb, value double precision
-) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH live AS (SELECT l FROM odoo_mirror_internal.live() l),
     per_table AS (
         SELECT t.name, coalesce(v.inserts, t.inserts) AS inserts, coalesce(v.updates, t.updates) AS updates,
@@ -128,7 +128,7 @@ CREATE DOMAIN odoo_mirror."text/plain" AS text;
 COMMENT ON DOMAIN odoo_mirror."text/plain" IS 'a media type: PostgREST serves functions that return it as text/plain';
 
 CREATE FUNCTION odoo_mirror.metrics_text() RETURNS odoo_mirror."text/plain"
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH samples AS (
         SELECT CASE m.type WHEN 'histogram' THEN pg_catalog.regexp_replace(m.name, '_(bucket|sum|count)$', '') ELSE m.name END AS family,
                m.*, pg_catalog.row_number() OVER () AS place

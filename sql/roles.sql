@@ -15,7 +15,7 @@ $$;
 
 -- Those that are here: service_role is Supabase's, and may come later.
 CREATE FUNCTION odoo_mirror_internal.reader_roles() RETURNS TABLE (role name, tables boolean, functions boolean)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT r.rolname, w.tables, w.functions
     FROM (VALUES ('superset_readonly', true, false), ('n8n_service', false, true), ('service_role', true, true)) w (name, tables, functions)
     JOIN pg_catalog.pg_roles r ON r.rolname = w.name
@@ -23,7 +23,7 @@ $$;
 
 -- What is missing of grants and policies, as statements for the mirror's owner to run: none, when all is as it must be.
 CREATE FUNCTION odoo_mirror_internal.missing_protection() RETURNS TABLE (statement text)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH readers AS (SELECT role FROM odoo_mirror_internal.reader_roles() WHERE tables),
     relations AS (
         SELECT c.oid, c.relname, c.relkind, c.relrowsecurity FROM pg_catalog.pg_class c
@@ -45,7 +45,7 @@ $$;
 
 -- What a superuser grants: the way into the schema, the functions, and tables that are yet to come.
 CREATE FUNCTION odoo_mirror_internal.grant_readers() RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     reader record;
     signature text;
@@ -73,7 +73,7 @@ END
 $$;
 
 CREATE FUNCTION odoo_mirror_internal.reading_functions() RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ARRAY['odoo_mirror.get_pending_expenses(int)', 'odoo_mirror.get_overdue_tasks(int)',
                  'odoo_mirror.get_revenue_trends(int)']
 $$;

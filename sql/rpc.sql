@@ -2,7 +2,7 @@
 -- then they have no rows.
 
 CREATE FUNCTION odoo_mirror_internal.positive(value int, otherwise int, name text) RETURNS int
-LANGUAGE plpgsql IMMUTABLE SET search_path = '' AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF value < 0 THEN
         RAISE EXCEPTION '% must not be negative', name USING ERRCODE = 'invalid_parameter_value',
@@ -14,11 +14,11 @@ $$;
 
 -- How many rows down an index are looked through before what is asked for is found by another one.
 CREATE FUNCTION odoo_mirror_internal.looked_through() RETURNS int
-LANGUAGE sql IMMUTABLE SET search_path = '' AS 'SELECT 1000';
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 1000';
 
 CREATE FUNCTION odoo_mirror.get_pending_expenses(p_limit int DEFAULT 20) RETURNS TABLE (
     expense_id int, employee_name text, description text, amount numeric, expense_date date, state text
-) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     rows CONSTANT int := odoo_mirror_internal.positive(p_limit, 20, 'p_limit');
 BEGIN
@@ -50,7 +50,7 @@ COMMENT ON FUNCTION odoo_mirror.get_pending_expenses IS
 
 CREATE FUNCTION odoo_mirror.get_overdue_tasks(p_limit int DEFAULT 20) RETURNS TABLE (
     task_id int, task_name text, project_name text, deadline date, days_overdue int
-) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     rows CONSTANT int := odoo_mirror_internal.positive(p_limit, 20, 'p_limit');
     -- Odoo keeps its times in UTC.
@@ -99,7 +99,7 @@ COMMENT ON FUNCTION odoo_mirror.get_overdue_tasks IS
 
 CREATE FUNCTION odoo_mirror.get_revenue_trends(p_months int DEFAULT 12) RETURNS TABLE (
     month_date date, invoice_count bigint, total_revenue numeric
-) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     months CONSTANT int := odoo_mirror_internal.positive(p_months, 12, 'p_months');
 BEGIN

@@ -16,7 +16,7 @@ fn built_in(name: &str, formatted: &str) -> SourceType {
         name: name.into(),
         kind: 'b',
         formatted: formatted.into(),
-        suffix: String::new(),
+        extension: None,
         element: None,
         base: None,
         members: Vec::new(),
@@ -66,7 +66,7 @@ fn account_move() -> SourceTable {
         replica_identity: 'd',
         columns: vec![
             column(1, "id", SourceType { oid: 23, ..built_in("int4", "integer") }),
-            column(2, "name", built_in("varchar", "character varying(5)")),
+            column(2, "name", SourceType { modifier: 9, ..built_in("varchar", "character varying(5)") }),
         ],
         left_out: Vec::new(),
         primary_key: vec!["id".into()],
@@ -86,22 +86,42 @@ fn account_move() -> SourceTable {
     }
 }
 
+/// How this side prints a type: from its own name and the modifier, whatever the source printed.
+fn printed(source: &SourceType) -> String {
+    match (source.schema.as_str(), source.name.as_str(), source.modifier) {
+        ("pg_catalog", "int4", _) => "integer".into(),
+        ("pg_catalog", "char", _) => "\"char\"".into(),
+        ("pg_catalog", "bool", _) => "boolean".into(),
+        ("pg_catalog", "varchar", -1) => "character varying".into(),
+        ("pg_catalog", "varchar", modifier) => format!("character varying({})", modifier - 4),
+        ("pg_catalog", "numeric", 655_366) => "numeric(10,2)".into(),
+        ("pg_catalog", "timestamptz", scale) => format!("timestamp({scale}) with time zone"),
+        ("pg_catalog", name, _) => name.to_owned(),
+        (_, name, -1) => format!("here.{name}"),
+        (_, name, modifier) => format!("here.{name}({modifier})"),
+    }
+}
+
 /// A destination with all built-in types, and with the types `app.*` in schema `here`.
-fn everything_here(schema: &str, name: &str) -> Option<TypeHere> {
-    let kind = match name {
+fn everything_here(source: &SourceType) -> Option<TypeHere> {
+    let kind = match source.name.as_str() {
         "mood" => 'e',
         "pair" => 'c',
         "mark" => 'd',
         "span" => 'r',
         _ => 'b',
     };
-    let formatted = if schema == "pg_catalog" { name.to_owned() } else { format!("here.{name}") };
-    Some(TypeHere { formatted, kind, base: (kind == 'd').then(|| "numeric(10,2)".to_owned()) })
+    Some(TypeHere {
+        formatted: printed(source),
+        kind,
+        base: (kind == 'd').then(|| "numeric(10,2)".to_owned()),
+        missing_grant: None,
+    })
 }
 
 /// A destination that has nothing but built-in types.
-fn nothing_here(schema: &str, name: &str) -> Option<TypeHere> {
-    everything_here(schema, name).filter(|_| schema == "pg_catalog")
+fn nothing_here(source: &SourceType) -> Option<TypeHere> {
+    everything_here(source).filter(|_| source.schema == "pg_catalog")
 }
 
 fn shape_of(table: &SourceTable) -> MirrorShape {
@@ -140,13 +160,13 @@ fn only_the_key_is_not_null() {
 fn types_map_as_the_table_says() {
     // (source type, its type when the destination has everything, binary, as text, when it has only built-in types)
     let numeric = || SourceType { modifier: 655_366, ..built_in("numeric", "numeric(10,2)") };
-    let vector = SourceType { suffix: "(3)".into(), ..user_type("vector", 'b') };
+    let vector = SourceType { modifier: 3, ..user_type("vector", 'b') };
     let cases = [
         (built_in("int4", "integer"), "integer", true, false, "integer"),
         (built_in("char", "\"char\""), "\"char\"", true, false, "\"char\""),
         (built_in("money", "money"), "money", true, false, "money"),
         (
-            built_in("timestamptz", "timestamp(3) with time zone"),
+            SourceType { modifier: 3, ..built_in("timestamptz", "timestamp(3) with time zone") },
             "timestamp(3) with time zone",
             true,
             false,
@@ -191,8 +211,44 @@ fn types_map_as_the_table_says() {
 }
 
 #[test]
+fn what_the_source_prints_never_becomes_a_part_of_a_statement() {
+    let evil = "macaddr8); DROP SCHEMA odoo_mirror; CREATE TABLE x (c macaddr8";
+    let forms = |of: SourceType| {
+        [of.clone(), array_of(of.clone()), domain_over(of.clone()), array_of(domain_over(of))]
+    };
+    let mut table = account_move();
+    for of in [built_in("macaddr8", evil), SourceType { formatted: evil.into(), ..user_type("mood", 'e') }] {
+        for data_type in forms(of) {
+            table.columns[1].data_type = SourceType { formatted: evil.into(), ..data_type };
+            for resolver in [&everything_here as &dyn Fn(&SourceType) -> Option<TypeHere>, &nothing_here] {
+                let shape = MirrorShape::of(&table, resolver).expect("it can be mirrored");
+                assert!(!format!("{shape:?} {:?}", create_statements(&shape)).contains("DROP"), "{shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_type_that_the_mirror_may_not_use_fails_its_table_with_the_grant_that_is_missing() {
+    let grant = "GRANT USAGE ON SCHEMA extensions TO odoo_mirror_owner";
+    let mut table = account_move();
+    let forbidden = |source: &SourceType| {
+        let missing_grant = (source.name == "citext").then(|| grant.to_owned());
+        everything_here(source).map(|here| TypeHere { missing_grant, ..here })
+    };
+    for data_type in
+        [user_type("citext", 'b'), array_of(user_type("citext", 'b')), domain_over(user_type("citext", 'b'))]
+    {
+        table.columns[1].data_type = data_type;
+        let error = MirrorShape::of(&table, &forbidden).expect_err("it may not be used");
+        assert!(error.to_string().contains("column name of table public.account_move"), "{error}");
+        assert!(error.hint().contains(grant), "{}", error.hint());
+    }
+}
+
+#[test]
 fn a_built_in_type_that_is_newer_than_this_server_becomes_text() {
-    let mapped = map_type(&built_in("oid8", "oid8"), &|_, _| None);
+    let mapped = map_type(&built_in("oid8", "oid8"), &|_| None);
     assert_eq!((mapped.sql_type.as_str(), mapped.binary, mapped.as_text), ("text", false, true));
 }
 
@@ -361,7 +417,11 @@ fn a_table_that_is_as_wanted_needs_no_statement() {
 #[test]
 fn columns_are_added_dropped_and_retyped() {
     let mut table = account_move();
-    table.columns.push(column(3, "ref", built_in("varchar", "character varying(10)")));
+    table.columns.push(column(
+        3,
+        "ref",
+        SourceType { modifier: 14, ..built_in("varchar", "character varying(10)") },
+    ));
     table.columns.push(column(4, "note", built_in("text", "text")));
     table.columns.push(column(5, "old", built_in("text", "text")));
     let here = made(&shape_of(&table));

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION odoo_mirror_internal.view_definitions(without text DEFAULT NULL)
 RETURNS TABLE (name text, definition text, changed boolean)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.name, v.definition,
            b.definition IS DISTINCT FROM v.definition OR NOT EXISTS (
                SELECT FROM pg_catalog.pg_class c WHERE c.relname = v.name AND c.relkind = 'v'
@@ -17,7 +17,7 @@ LANGUAGE sql STABLE SET search_path = '' AS $$
 $$;
 
 CREATE FUNCTION odoo_mirror_internal.view_comments() RETURNS TABLE (view text, statement text)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.view, CASE WHEN c.name IS NULL THEN pg_catalog.format('COMMENT ON VIEW odoo_mirror.%I IS %L', c.view, c.says)
                 ELSE pg_catalog.format('COMMENT ON COLUMN odoo_mirror.%I.%I IS %L', c.view, c.name, c.says) END
     FROM (VALUES
@@ -80,7 +80,7 @@ $$;
 
 -- Indexes of the contract whose table is here and which were left out, and why.
 CREATE FUNCTION odoo_mirror_internal.missing_indexes() RETURNS TABLE (name text, table_name text, why text)
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT i.name, i.table_name,
            coalesce('Odoo has no column ' || (SELECT pg_catalog.string_agg(c, ', ') FROM unnest(i.columns) c
                                               WHERE NOT odoo_mirror_internal.has(i.table_name, c, NULL)),

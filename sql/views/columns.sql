@@ -4,7 +4,7 @@
 
 -- Columns as they are here. The table in `without` is taken to have none: no view may then depend on any of its columns.
 CREATE FUNCTION odoo_mirror_internal.has(relation text, wanted text, without text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT relation IS DISTINCT FROM without AND EXISTS (
         SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
         WHERE c.relname = relation AND c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace
@@ -14,7 +14,7 @@ $$;
 -- The first of these columns that is there, as this type: `alias.column::type`, or a NULL.
 CREATE FUNCTION odoo_mirror_internal.col(
     relation text, alias text, type text, without text, VARIADIC wanted text[]
-) RETURNS text LANGUAGE sql STABLE SET search_path = '' AS $$
+) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(
         (SELECT pg_catalog.format('%s.%I::%s', alias, w.name, type)
          FROM unnest(wanted) WITH ORDINALITY AS w (name, place)
@@ -25,7 +25,7 @@ $$;
 -- A name that may be translated: text up to some version of Odoo, {"en_US": …} after it. In the database's language, else
 -- in en_US, else in whatever there is.
 CREATE FUNCTION odoo_mirror_internal.label(relation text, alias text, wanted text, without text) RETURNS text
-LANGUAGE sql STABLE SET search_path = '' AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
         WHEN NOT odoo_mirror_internal.has(relation, wanted, without) THEN 'NULL::text'
         WHEN a.atttypid = 'pg_catalog.jsonb'::pg_catalog.regtype THEN pg_catalog.format(
@@ -42,7 +42,7 @@ $$;
 
 -- The language of translated names: the setting, else that of Odoo's own company (its partner is the first of all), else en_US.
 CREATE FUNCTION odoo_mirror_internal.language() RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found text := nullif(pg_catalog.current_setting('odoo_mirror.language', true), '');
 BEGIN
@@ -57,7 +57,7 @@ $$;
 -- `LEFT JOIN table alias ON condition`, where the table and the columns that the condition needs are there.
 CREATE FUNCTION odoo_mirror_internal.left_join(
     relation text, alias text, key text, without text, on_relation text, on_alias text, on_column text
-) RETURNS text LANGUAGE sql STABLE SET search_path = '' AS $$
+) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN odoo_mirror_internal.has(relation, key, without)
                  AND odoo_mirror_internal.has(on_relation, on_column, without)
            THEN pg_catalog.format(E'\nLEFT JOIN odoo_mirror.%I %s ON %s.%I = %s.%I', relation, alias, alias, key, on_alias, on_column)
@@ -67,7 +67,7 @@ $$;
 -- As `without` where the join above isn't there: then no column of its table may be named.
 CREATE FUNCTION odoo_mirror_internal.joined(
     relation text, key text, without text, on_relation text, on_column text
-) RETURNS text LANGUAGE sql STABLE SET search_path = '' AS $$
+) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN odoo_mirror_internal.has(relation, key, without)
                  AND odoo_mirror_internal.has(on_relation, on_column, without)
            THEN without ELSE relation END

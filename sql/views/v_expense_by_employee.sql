@@ -1,6 +1,6 @@
 -- Employees with an expense. Sums are in the company's currency, since expenses are in many.
 CREATE FUNCTION odoo_mirror_internal.v_expense_by_employee(without text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     there CONSTANT boolean := odoo_mirror_internal.has('hr_expense', 'employee_id', without)
         AND odoo_mirror_internal.has('hr_expense', 'state', without);

@@ -1,6 +1,6 @@
 -- Every expense. Amounts are the document's own, in its currency.
 CREATE FUNCTION odoo_mirror_internal.v_expense_summary(without text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     there CONSTANT boolean := odoo_mirror_internal.has('hr_expense', 'id', without);
     e CONSTANT text := CASE WHEN there THEN without ELSE 'hr_expense' END;
@@ -34,7 +34,7 @@ $$;
 
 -- 16: draft, reported, approved, done, refused; 17 and 18 add submitted; 19: draft, submitted, approved, posted, in_payment, paid, refused.
 CREATE FUNCTION odoo_mirror_internal.expense_state_name(state text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.concat('CASE ', state,
         ' WHEN ''draft'' THEN ''To Submit'' WHEN ''reported'' THEN ''Submitted'' WHEN ''submitted'' THEN ''Submitted''',
         ' WHEN ''approved'' THEN ''Approved'' WHEN ''done'' THEN ''Posted'' WHEN ''posted'' THEN ''Posted''',

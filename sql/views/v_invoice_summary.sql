@@ -1,6 +1,6 @@
 -- Customer and vendor invoices and credit notes that have a partner. Amounts are the document's own, in its currency.
 CREATE FUNCTION odoo_mirror_internal.v_invoice_summary(without text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     there CONSTANT boolean := odoo_mirror_internal.has('account_move', 'move_type', without)
         AND odoo_mirror_internal.has('account_move', 'partner_id', without)

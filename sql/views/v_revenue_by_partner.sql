@@ -1,6 +1,6 @@
 -- Partners with posted customer invoices. Sums are in the company's currency (the signed columns), since documents are in many.
 CREATE FUNCTION odoo_mirror_internal.v_revenue_by_partner(without text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     there CONSTANT boolean := odoo_mirror_internal.has('account_move', 'move_type', without)
         AND odoo_mirror_internal.has('account_move', 'state', without)

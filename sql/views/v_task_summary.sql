@@ -1,6 +1,6 @@
 -- Every task, archived ones too.
 CREATE FUNCTION odoo_mirror_internal.v_task_summary(without text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     there CONSTANT boolean := odoo_mirror_internal.has('project_task', 'id', without);
     t CONSTANT text := CASE WHEN there THEN without ELSE 'project_task' END;

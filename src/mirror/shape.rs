@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quote::{quote_identifier, quote_qualified};
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
-use super::typemap::{TypeHere, map_type};
+use super::typemap::{Resolver, map_type};
 
 /// The schema that holds the mirror.
 pub const MIRROR_SCHEMA: &str = "odoo_mirror";
@@ -55,7 +55,7 @@ pub struct MirrorShape {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MirrorColumn {
     pub name: String,
-    /// The type as `format_type` prints it here under an empty search_path.
+    /// The type as `format_type` prints it here, qualified unless it is in pg_catalog.
     pub sql_type: String,
     /// The binary form that the source sends is one of `sql_type`'s.
     pub binary: bool,
@@ -105,6 +105,8 @@ pub enum ShapeError {
     PartlyPublished { schema: String, name: String, publication: String, absent: String },
     #[error("column {column} of table {schema}.{name} is excluded by configuration, but identifies its rows")]
     KeyExcluded { schema: String, name: String, column: String },
+    #[error("the mirror may not use the type of column {column} of table {schema}.{name} here")]
+    TypeForbidden { schema: String, name: String, column: String, missing_grant: String },
 }
 
 impl ShapeError {
@@ -122,6 +124,9 @@ impl ShapeError {
                 format!(
                     "Take {column} off the list of excluded columns, or the table out of the publication."
                 )
+            }
+            Self::TypeForbidden { missing_grant, .. } => {
+                format!("Here: {missing_grant}; the table is taken in when the mirror looks next.")
             }
         }
     }
@@ -157,12 +162,8 @@ impl MirrorShape {
         }
     }
 
-    /// The shape of one table's mirror. `resolver` finds a type of this side: of that schema and
-    /// name, or else of that name in any schema.
-    pub fn of(
-        table: &SourceTable,
-        resolver: &dyn Fn(&str, &str) -> Option<TypeHere>,
-    ) -> Result<MirrorShape, ShapeError> {
+    /// The shape of one table's mirror.
+    pub fn of(table: &SourceTable, resolver: Resolver<'_>) -> Result<MirrorShape, ShapeError> {
         let name = checked_name(table)?;
         if table.columns.is_empty() {
             return Err(ShapeError::NoColumns { schema: table.schema.clone(), name: table.name.clone() });
@@ -181,15 +182,23 @@ impl MirrorShape {
             .iter()
             .map(|column| {
                 let mapped = map_type(&column.data_type, resolver);
-                MirrorColumn {
+                if let Some(missing_grant) = mapped.missing_grant {
+                    return Err(ShapeError::TypeForbidden {
+                        schema: table.schema.clone(),
+                        name: table.name.clone(),
+                        column: column.name.clone(),
+                        missing_grant,
+                    });
+                }
+                Ok(MirrorColumn {
                     name: column.name.clone(),
                     sql_type: mapped.sql_type,
                     binary: mapped.binary,
                     as_text: mapped.as_text,
                     in_key: key.contains(&column.name),
-                }
+                })
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let identity = identity_of(table, &key);
         Ok(MirrorShape {
             schema: MIRROR_SCHEMA.to_owned(),
@@ -207,10 +216,7 @@ impl MirrorShape {
 
     /// The shapes of all published tables, in their order. Of two tables that would be mirrored
     /// under one name, the later is an error.
-    pub fn of_all(
-        tables: &[SourceTable],
-        resolver: &dyn Fn(&str, &str) -> Option<TypeHere>,
-    ) -> Vec<Result<MirrorShape, ShapeError>> {
+    pub fn of_all(tables: &[SourceTable], resolver: Resolver<'_>) -> Vec<Result<MirrorShape, ShapeError>> {
         let mut taken: HashMap<String, &SourceTable> = HashMap::new();
         tables
             .iter()

@@ -84,12 +84,11 @@ pub struct SourceType {
     pub name: String,
     /// `pg_type.typtype`: `b` base, `c` composite, `d` domain, `e` enum, `r` range, `m` multirange.
     pub kind: char,
-    /// `format_type(oid, modifier)`. Qualified only where the source's search_path asked for it, so
-    /// it means the same elsewhere only for types of pg_catalog.
+    /// `format_type(oid, modifier)` as the source says: for people to read, never a part of SQL here.
     pub formatted: String,
-    /// The modifier as `format_type` appends it to the name, as in `(3)`; empty for none. For an
-    /// array, its element has it. Only for types outside pg_catalog, which have no infix ones.
-    pub suffix: String,
+    /// The extension that it belongs to.
+    #[serde(default)]
+    pub extension: Option<String>,
     /// An array's element; None for anything else, `int2vector` included.
     pub element: Option<Box<SourceType>>,
     /// The type under a domain.

@@ -7,15 +7,18 @@
 
 use super::source_table::SourceType;
 
-/// A type that exists on this side.
+/// A type of this side that stands for one of the source's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypeHere {
-    /// `format_type(oid, NULL)` under an empty search_path.
+    /// `format_type(oid, modifier)` here, with the source's modifier, under a search_path that has no
+    /// more than pg_catalog. The source prints its types, too, but what it prints is never SQL here.
     pub formatted: String,
     /// `pg_type.typtype`.
     pub kind: char,
-    /// For a domain: `format_type(typbasetype, typtypmod)` under an empty search_path.
+    /// For a domain: `format_type(typbasetype, typtypmod)`.
     pub base: Option<String>,
+    /// The statement that lets the mirror's owner use it; None: it may.
+    pub missing_grant: Option<String>,
 }
 
 /// What a source type becomes.
@@ -24,9 +27,12 @@ pub struct MappedType {
     pub sql_type: String,
     pub binary: bool,
     pub as_text: bool,
+    /// The statement that lets the mirror's owner use the type here; None: it may.
+    pub missing_grant: Option<String>,
 }
 
-type Resolver<'a> = &'a dyn Fn(&str, &str) -> Option<TypeHere>;
+/// Finds the type of this side that stands for one of the source's, if there is one.
+pub type Resolver<'a> = &'a dyn Fn(&SourceType) -> Option<TypeHere>;
 
 /// Types whose values are OIDs: numbers that name something else here than on the source.
 const OID_ALIASES: [&str; 12] = [
@@ -57,7 +63,7 @@ const OUTPUT_ONLY: [&str; 9] = [
     "pg_node_tree",
 ];
 
-/// What `source` becomes here. `resolver` is as in [`super::shape::MirrorShape::of`].
+/// What `source` becomes here.
 pub fn map_type(source: &SourceType, resolver: Resolver<'_>) -> MappedType {
     mapped(source, resolver).unwrap_or_else(text)
 }
@@ -97,7 +103,7 @@ pub fn bytes_mean_equality(source: &SourceType, deterministic: Option<bool>) -> 
 }
 
 fn text() -> MappedType {
-    MappedType { sql_type: "text".to_owned(), binary: false, as_text: true }
+    MappedType { sql_type: "text".to_owned(), binary: false, as_text: true, missing_grant: None }
 }
 
 /// None where only text will do.
@@ -113,11 +119,12 @@ fn mapped(source: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
     }
     // Its binary form is of no use: a composite's holds the OIDs of its columns' types, an
     // extension's may change with its version. An enum's is its label.
-    let here = resolver(&source.schema, &source.name).filter(|here| here.kind == source.kind)?;
+    let here = resolver(source).filter(|here| here.kind == source.kind)?;
     Some(MappedType {
-        sql_type: format!("{}{}", here.formatted, source.suffix),
+        sql_type: here.formatted,
         binary: source.kind == 'e',
         as_text: false,
+        missing_grant: here.missing_grant,
     })
 }
 
@@ -128,10 +135,10 @@ fn built_in(source: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
     if unusable || source.kind == 'c' {
         return None;
     }
-    resolver(&source.schema, name)?;
+    let here = resolver(source)?;
     // The receive functions of these two refuse the empty vector that their send functions write.
     let binary = !matches!(source.name.as_str(), "int2vector" | "oidvector");
-    Some(MappedType { sql_type: source.formatted.clone(), binary, as_text: false })
+    Some(MappedType { sql_type: here.formatted, binary, as_text: false, missing_grant: here.missing_grant })
 }
 
 fn array(source: &SourceType, element: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
@@ -142,16 +149,16 @@ fn array(source: &SourceType, element: &SourceType, resolver: Resolver<'_>) -> O
         sql_type: format!("{}[]", mapped.sql_type),
         binary: built_in && mapped.binary,
         as_text: false,
+        missing_grant: mapped.missing_grant,
     })
 }
 
 fn domain(source: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
     let base = mapped(source.base.as_deref()?, resolver)?;
     // On the wire a domain is its base type, so a domain of the same name over another type won't do.
-    let here = resolver(&source.schema, &source.name)
-        .filter(|here| here.kind == 'd' && here.base.as_ref() == Some(&base.sql_type));
+    let here = resolver(source).filter(|here| here.kind == 'd' && here.base.as_ref() == Some(&base.sql_type));
     Some(match here {
-        Some(here) => MappedType { sql_type: here.formatted, ..base },
+        Some(here) => MappedType { sql_type: here.formatted, missing_grant: here.missing_grant, ..base },
         None => base,
     })
 }

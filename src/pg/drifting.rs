@@ -238,9 +238,7 @@ fn take_over(following: &mut Following<'_>) -> Result<(), Error> {
     let Ok(seen) = look(following, || still_wanted(settings))? else { return Ok(()) };
     pause(following)?;
     let tables = transaction::transaction(registry::tables)?;
-    let shapes = transaction::transaction(|| {
-        Ok(MirrorShape::of_all(&seen.tables, &|schema, name| type_here(schema, name)))
-    })?;
+    let shapes = transaction::transaction(|| Ok(MirrorShape::of_all(&seen.tables, &type_here)))?;
     let mut all = true;
     for table in &tables {
         let Some(why) = &table.drift else { continue };
@@ -299,7 +297,7 @@ fn take_over_in(
 
 /// Alters the mirror's table, in the caller's transaction, and notes what it stands on from then on.
 fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool) -> Result<(), Error> {
-    let shape = MirrorShape::of(becomes, &|schema, name| type_here(schema, name))
+    let shape = MirrorShape::of(becomes, &type_here)
         .map_err(|error| Error::retry_slowly(error.to_string()).hint(error.hint()))?;
     if binary && !shape.binary_stream {
         return Err(Error::retry_slowly("a column of it can't travel as the stream does"));
@@ -332,8 +330,7 @@ fn rename(following: &mut Following<'_>, published: &[SourceTable]) -> Result<()
         let done = transaction::transaction(|| {
             wait_for_locks(LOCK_WAITS)?;
             // Its name must do as a name here.
-            MirrorShape::of(now, &|schema, name| type_here(schema, name))
-                .map_err(|error| Error::retry_slowly(error.to_string()))?;
+            MirrorShape::of(now, &type_here).map_err(|error| Error::retry_slowly(error.to_string()))?;
             objects::let_go_of(&old)?;
             table_making::alter(&old, vec![ddl::rename_table(&old, &new)])?;
             registry::rename(&old, &new, now)?;
@@ -353,7 +350,7 @@ fn rename(following: &mut Following<'_>, published: &[SourceTable]) -> Result<()
 /// What is to be done about a table, as the catalog shows it. None: it isn't published any more.
 fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
     let place = seen.tables.iter().position(|now| now.oid == table.source.oid)?;
-    let shapes = MirrorShape::of_all(&seen.tables, &|schema, name| type_here(schema, name));
+    let shapes = MirrorShape::of_all(&seen.tables, &type_here);
     let wanted = shapes.get(place)?;
     Some(drift::decide(&table.source, &table.shape, seen.tables.get(place)?, wanted.as_ref(), relation))
 }

@@ -132,9 +132,7 @@ fn permit(
 /// What the source lacks of the tables that are mirrored; None: it has them all, with the same keys.
 fn unlike(inspection: &Inspection, known: &[Table]) -> Option<String> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = transaction::transaction(|| {
-        Ok(MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name)))
-    });
+    let shapes = transaction::transaction(|| Ok(MirrorShape::of_all(&sources, &table_making::type_here)));
     let shapes = shapes.unwrap_or_default();
     known.iter().filter(|table| !table.state.is_failed()).find_map(|table| {
         let there = sources

@@ -134,7 +134,7 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
 /// The table is taken over as it is on the source by now, and its rows are compared and mended.
 fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
+    let shapes = MirrorShape::of_all(&sources, &table_making::type_here);
     let found = sources
         .iter()
         .zip(shapes)

@@ -222,7 +222,7 @@ pub fn slot_made(network: &mut Network, settings: &Settings, request: Request) -
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
 pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &|schema, name| table_making::type_here(schema, name));
+    let shapes = MirrorShape::of_all(&sources, &table_making::type_here);
     let known_before = known;
     for (found, shape) in inspection.tables.iter().zip(shapes) {
         let source = &found.table;

@@ -1,4 +1,7 @@
 //! Acting as the role that owns the mirror, with its rights and no more.
+//!
+//! What is run then may be anybody's code: a trigger, a domain's CHECK, an index expression, a
+//! policy, an event trigger. It can reach no other role, and no setting that it makes outlives it.
 
 use std::ffi::CString;
 
@@ -22,10 +25,11 @@ impl AsOwner {
     }
 }
 
-/// While it lives, statements run as some role.
+/// While it lives, statements run as some role, in a security-restricted operation.
 pub struct AsRole {
     user: pg_sys::Oid,
     context: i32,
+    level: i32,
 }
 
 impl AsRole {
@@ -42,19 +46,27 @@ impl AsRole {
         let mut user = pg_sys::InvalidOid;
         let mut context = 0;
         let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-        // SAFETY: reads and sets this backend's user, as SECURITY DEFINER functions do.
-        unsafe {
+        // SAFETY: reads and sets this backend's user, and opens a nest level of its settings, as
+        // SECURITY DEFINER functions and index builds do.
+        let level = unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             pg_sys::SetUserIdAndSecContext(role, context | restricted as i32);
-        }
-        AsRole { user, context }
+            pg_sys::NewGUCNestLevel()
+        };
+        AsRole { user, context, level }
     }
 }
 
 impl Drop for AsRole {
     fn drop(&mut self) {
-        // SAFETY: gives back what `switch` read. On the way out of an error the abort does the same.
-        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
+        // SAFETY: gives back what `switch` read, and undoes all settings made since. On the way out
+        // of an error the abort of the (sub)transaction does the same, in its own order.
+        unsafe {
+            if !std::thread::panicking() {
+                pg_sys::AtEOXact_GUC(false, self.level);
+            }
+            pg_sys::SetUserIdAndSecContext(self.user, self.context);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
 use crate::mirror::drift::{self, Change};
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::shape::{MirrorShape, RowIdentity};
-use crate::mirror::source_table::SourceTable;
+use crate::mirror::source_table::{SourceTable, SourceType};
 use crate::mirror::typemap::TypeHere;
 
 /// How a table gets its rows.
@@ -114,19 +114,52 @@ fn in_the_way(error: Error, table: &str) -> Error {
     }
 }
 
-/// Resolves types of the source by name; for [`MirrorShape::of_all`].
-pub fn type_here(schema: &str, name: &str) -> Option<TypeHere> {
-    let rows = sql::run(
-        "SELECT pg_catalog.format_type(t.oid, NULL), t.typtype, \
-                CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END \
-         FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-         WHERE t.typname = $2 AND n.nspname <> 'odoo_mirror' AND t.typtype <> 'p' \
-         ORDER BY (n.nspname = $1) DESC, n.nspname LIMIT 1",
-        &[Some(schema), Some(name)],
-    )
-    .ok()?;
-    let row = rows.into_iter().next()?;
-    Some(TypeHere { formatted: text(&row, 0), kind: text(&row, 1).chars().next()?, base: row[2].clone() })
+/// Which type here stands for one of the source's; for [`MirrorShape::of_all`].
+///
+/// A name alone says nothing: whoever may make a type in some schema would choose what code runs when
+/// a value is read. So it is the same extension's type, in whatever schema, or one in the schema of
+/// that name; and it belongs to a superuser, the database's owner, or whoever called configure().
+pub fn type_here(source: &SourceType) -> Option<TypeHere> {
+    const FIND: &str = r"
+        SELECT pg_catalog.format_type(t.oid, $4::pg_catalog.int4), t.typtype,
+               CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END,
+               CASE WHEN NOT pg_catalog.has_schema_privilege('odoo_mirror_owner', n.oid, 'USAGE')
+                    THEN pg_catalog.format('GRANT USAGE ON SCHEMA %I TO odoo_mirror_owner', n.nspname)
+                    WHEN NOT pg_catalog.has_type_privilege('odoo_mirror_owner', t.oid, 'USAGE')
+                    THEN pg_catalog.format('GRANT USAGE ON TYPE %I.%I TO odoo_mirror_owner', n.nspname, t.typname) END
+        FROM pg_catalog.pg_type t
+        JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+        JOIN pg_catalog.pg_roles r ON r.oid = t.typowner
+        LEFT JOIN (pg_catalog.pg_depend d JOIN pg_catalog.pg_extension x
+                     ON x.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)
+               ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = t.oid
+                  AND d.deptype = 'e' AND x.extname = $3
+        WHERE t.typname = $2 AND t.typtype <> 'p'
+          AND n.nspname <> 'odoo_mirror' AND (n.nspname = 'pg_catalog' OR n.nspname NOT LIKE 'pg\_%')
+          AND (x.oid IS NOT NULL OR n.nspname = $1)
+          AND (r.rolsuper
+               OR t.typowner = (SELECT b.datdba FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())
+               OR r.rolname = (SELECT s.configured_by FROM odoo_mirror_internal.settings s))
+        ORDER BY (x.oid IS NULL), (n.nspname <> $1), n.nspname LIMIT 1";
+    // The modifier is the source's word: what it means is the local type's to say, or to refuse.
+    let found = transaction::subtransaction(|| {
+        sql::run(
+            FIND,
+            &[
+                Some(&source.schema),
+                Some(&source.name),
+                source.extension.as_deref(),
+                Some(&source.modifier.to_string()),
+            ],
+        )
+    });
+    let row = found.ok()?.into_iter().next()?;
+    Some(TypeHere {
+        formatted: text(&row, 0),
+        kind: text(&row, 1).chars().next()?,
+        base: row[2].clone(),
+        missing_grant: row[3].clone(),
+    })
 }
 
 /// The mirror table as it stands; None: there is none. One that isn't the mirror's own is an error.

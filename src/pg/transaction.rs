@@ -1,11 +1,21 @@
 //! Local transactions of the worker. An error inside one unwinds here, aborts it, and becomes a value.
+//!
+//! Whatever a statement runs, a setting that it makes ends with the transaction: each has a nest level
+//! of settings that is undone before the commit, and what is deferred to the commit runs within it.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+use super::owner::AsOwner;
 use crate::error::Error;
+
+thread_local! {
+    /// The nest level of the open transaction's settings. 0: they are the session's.
+    static LEVEL: Cell<i32> = const { Cell::new(0) };
+}
 
 /// Runs `body` in a transaction of its own: committed when it returns Ok, aborted on Err or a Postgres error.
 pub fn transaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
@@ -23,8 +33,26 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Erro
     }
 }
 
+/// Makes settings of the session, which stay. They may need the catalog: a transaction is open.
+pub fn set_session(settings: impl FnOnce()) -> Result<(), Error> {
+    start();
+    LEVEL.set(0);
+    let done = attempt(|| {
+        settings();
+        commit();
+        Ok(())
+    });
+    done.inspect_err(|_| abort())
+}
+
 /// Starts a transaction, with a snapshot for whatever needs one.
 pub fn begin() {
+    start();
+    // SAFETY: in a transaction; `commit` ends the level, or an abort.
+    LEVEL.set(unsafe { pg_sys::NewGUCNestLevel() });
+}
+
+fn start() {
     // SAFETY: called outside a transaction, by a process connected to a database.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
@@ -38,9 +66,22 @@ pub fn commit() {
     // SAFETY: a transaction is open, its snapshot on top.
     unsafe {
         pg_sys::PopActiveSnapshot();
+        fire_deferred();
+        let level = LEVEL.replace(0);
+        if level != 0 {
+            pg_sys::AtEOXact_GUC(false, level);
+        }
         pg_sys::CommitTransactionCommand();
         pg_sys::pgstat_report_stat(false);
     }
+}
+
+/// Runs the deferred triggers of mirrored tables, which are anybody's, before the commit would.
+fn fire_deferred() {
+    // Without the role there is no table of its to fire a trigger.
+    let Ok(_owner) = AsOwner::switch() else { return };
+    // SAFETY: in a transaction, between statements. The commit does the same once more, with none left.
+    unsafe { pg_sys::AfterTriggerFireDeferred() }
 }
 
 /// Gives the transaction up, if one is open, and everything that it held.

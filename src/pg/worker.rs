@@ -84,11 +84,7 @@ pub fn start(database: Option<pg_sys::Oid>) {
         Some(oid) => BackgroundWorker::connect_worker_to_spi_by_oid(Some(oid), None),
         None => BackgroundWorker::connect_worker_to_spi(guc::text(&guc::DATABASE).as_deref(), None),
     }
-    let ready = transaction::transaction(|| {
-        session::set_up();
-        Ok(())
-    });
-    if let Err(error) = ready {
+    if let Err(error) = transaction::set_session(session::set_up) {
         pgrx::warning!("odoo_mirror: {error}");
     }
 }

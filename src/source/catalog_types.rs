@@ -2,6 +2,7 @@
 //!
 //! A part of [`super::catalog`].
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use tokio_postgres::{Client, Row};
@@ -43,7 +44,9 @@ const TYPES: &str = "
     )
     SELECT t.oid, u.typmod, n.nspname, t.typname, t.typtype,
            format_type(t.oid, u.typmod) AS formatted,
-           substr(format_type(t.oid, u.typmod), length(format_type(t.oid, NULL)) + 1) AS suffix,
+           (SELECT x.extname FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid
+            WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'
+              AND d.refclassid = 'pg_extension'::regclass LIMIT 1) AS extension,
            e.oid AS element, nullif(t.typbasetype, 0) AS base, t.typtypmod
     FROM used u
     JOIN pg_type t ON t.oid = u.oid
@@ -77,27 +80,40 @@ pub(super) async fn read_types(
         .map(|row| Ok((TypeKey { oid: row.try_get("oid")?, modifier: row.try_get("typmod")? }, row)))
         .collect::<Result<_, Error>>()?;
     let members = read_members(client, &rows).await?;
+    let found = Found { rows, members, parts: Cell::new(0) };
     let mut types = HashMap::new();
-    for key in rows.keys() {
-        if let Some(built) = build(*key, &rows, &members)? {
+    for key in found.rows.keys() {
+        if let Some(built) = build(*key, &found, 0)? {
             types.insert(*key, built);
         }
     }
     Ok(types)
 }
 
+/// What types may be made of: the source might say that one is made of itself.
+const DEEPEST: usize = 64;
+const MOST_PARTS: usize = 100_000;
+
+struct Found {
+    rows: HashMap<TypeKey, Row>,
+    /// By the type's OID.
+    members: HashMap<u32, Vec<Row>>,
+    /// How many were built so far.
+    parts: Cell<usize>,
+}
+
 /// None where a part of the type is missing: it was dropped while the query ran.
-fn build(
-    key: TypeKey,
-    rows: &HashMap<TypeKey, Row>,
-    members: &HashMap<u32, Vec<Row>>,
-) -> Result<Option<SourceType>, Error> {
-    let Some(row) = rows.get(&key) else { return Ok(None) };
+fn build(key: TypeKey, found: &Found, depth: usize) -> Result<Option<SourceType>, Error> {
+    let Some(row) = found.rows.get(&key) else { return Ok(None) };
+    found.parts.set(found.parts.get() + 1);
+    if depth > DEEPEST || found.parts.get() > MOST_PARTS {
+        return Err(Error::stop("the types of the source's columns are made of too many others"));
+    }
     let element: Option<u32> = row.try_get("element")?;
     let base: Option<u32> = row.try_get("base")?;
     let part = match (element, base) {
-        (Some(oid), _) => build(TypeKey { oid, modifier: key.modifier }, rows, members)?,
-        (None, Some(oid)) => build(TypeKey { oid, modifier: row.try_get("typtypmod")? }, rows, members)?,
+        (Some(oid), _) => build(TypeKey { oid, modifier: key.modifier }, found, depth + 1)?,
+        (None, Some(oid)) => build(TypeKey { oid, modifier: row.try_get("typtypmod")? }, found, depth + 1)?,
         (None, None) => None,
     };
     if part.is_none() && (element.is_some() || base.is_some()) {
@@ -105,12 +121,12 @@ fn build(
     }
     let part = part.map(Box::new);
     let mut made_of = Vec::new();
-    for member in members.get(&key.oid).into_iter().flatten() {
+    for member in found.members.get(&key.oid).into_iter().flatten() {
         let part: Option<u32> = member.try_get("part")?;
         let data_type = match part {
             None => None,
             Some(oid) => {
-                let Some(part) = build(TypeKey { oid, modifier: member.try_get("typmod")? }, rows, members)?
+                let Some(part) = build(TypeKey { oid, modifier: member.try_get("typmod")? }, found, depth + 1)?
                 else {
                     return Ok(None);
                 };
@@ -127,7 +143,7 @@ fn build(
         name: row.try_get("typname")?,
         kind: character(row, "typtype")?,
         formatted: row.try_get("formatted")?,
-        suffix: row.try_get("suffix")?,
+        extension: row.try_get("extension")?,
         element,
         base,
         members: made_of,

@@ -63,10 +63,16 @@ const TYPES: [Known; 17] = [
 ];
 
 /// What the destination knows: the built-in types, and one of the source's enums.
-pub fn here(schema: &str, name: &str) -> Option<TypeHere> {
-    let built_in = schema == "pg_catalog";
+pub fn here(source: &SourceType) -> Option<TypeHere> {
+    let built_in = source.schema == "pg_catalog";
+    let formatted = if built_in { source.formatted.clone() } else { source.name.clone() };
     let kind = if built_in { 'b' } else { 'e' };
-    (built_in || name == "other_mood").then(|| TypeHere { formatted: name.to_owned(), kind, base: None })
+    (built_in || source.name == "other_mood").then_some(TypeHere {
+        formatted,
+        kind,
+        base: None,
+        missing_grant: None,
+    })
 }
 
 impl Type {
@@ -97,7 +103,7 @@ impl Type {
                 None => 'b',
             },
             formatted: known.formatted.into(),
-            suffix: String::new(),
+            extension: None,
             element: None,
             base: known.base.map(|base| Box::new(Type(base).of_source())),
             members: Vec::new(),

@@ -14,7 +14,7 @@ fn made(kind: char, members: Vec<Member>) -> SourceType {
         name: format!("made_{kind}"),
         kind,
         formatted: String::new(),
-        suffix: String::new(),
+        extension: None,
         element: None,
         base: None,
         members,

@@ -4,19 +4,21 @@ use crate::harness::Cluster;
 use crate::source_catalog::{source, tables};
 use odoo_mirror::mirror::ddl::{ColumnHere, KeyHere, TableHere, create_statements, difference};
 use odoo_mirror::mirror::shape::MirrorShape;
+use odoo_mirror::mirror::source_table::SourceType;
 use odoo_mirror::mirror::typemap::TypeHere;
 
 /// The shape of table `t` as it is published now. Its own server is the destination, too.
 fn wanted(server: &Cluster) -> MirrorShape {
-    let resolver = |schema: &str, name: &str| {
+    let resolver = |of: &SourceType| {
+        let (schema, name, modifier) = (&of.schema, &of.name, of.modifier);
         let sql = format!(
-            "SELECT format_type(t.oid, NULL), typtype, nullif(format_type(nullif(typbasetype, 0), typtypmod), '')
+            "SELECT format_type(t.oid, {modifier}), typtype, nullif(format_type(nullif(typbasetype, 0), typtypmod), '')
              FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
              WHERE nspname = '{schema}' AND typname = '{name}'"
         );
         let row = server.rows("postgres", &format!("SET search_path = ''; {sql}")).into_iter().next()?;
         let [formatted, kind, base] = row.try_into().expect("three columns");
-        Some(TypeHere { formatted: formatted?, kind: kind?.chars().next()?, base })
+        Some(TypeHere { formatted: formatted?, kind: kind?.chars().next()?, base, missing_grant: None })
     };
     MirrorShape::of(&tables(server, "p", &[])[0], &resolver).expect("it can be mirrored")
 }
