@@ -126,7 +126,8 @@ fn build(key: TypeKey, found: &Found, depth: usize) -> Result<Option<SourceType>
         let data_type = match part {
             None => None,
             Some(oid) => {
-                let Some(part) = build(TypeKey { oid, modifier: member.try_get("typmod")? }, found, depth + 1)?
+                let Some(part) =
+                    build(TypeKey { oid, modifier: member.try_get("typmod")? }, found, depth + 1)?
                 else {
                     return Ok(None);
                 };
