@@ -22,6 +22,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 
+-- Constraints on mirrored tables that nothing enforces: by triggers, which do not fire in the role that the mirror writes in.
+-- Deferrable keys and exclusions, foreign keys from a table and to it, constraint triggers; not those enabled ALWAYS.
+CREATE FUNCTION odoo_mirror_internal.unenforced_constraints() RETURNS TABLE (name text, of_table text, kind text, statement text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.conname::text, c.conrelid::pg_catalog.regclass::text,
+           CASE c.contype WHEN 'f' THEN 'foreign key' WHEN 't' THEN 'constraint trigger' WHEN 'x' THEN 'deferrable exclusion'
+                WHEN 'p' THEN 'deferrable primary key' ELSE 'deferrable unique constraint' END,
+           CASE c.contype
+                WHEN 't' THEN pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I;', c.conrelid::pg_catalog.regclass, c.conname)
+                WHEN 'f' THEN pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT %I; and look for rows without a partner by a query',
+                    c.conrelid::pg_catalog.regclass, c.conname)
+                ELSE pg_catalog.format('ALTER TABLE %1$s DROP CONSTRAINT %2$I, ADD CONSTRAINT %2$I %3$s;', c.conrelid::pg_catalog.regclass, c.conname,
+                    pg_catalog.regexp_replace(pg_catalog.pg_get_constraintdef(c.oid), ' DEFERRABLE( INITIALLY DEFERRED)?', '')) END
+    FROM pg_catalog.pg_constraint c
+    WHERE c.oid IN (
+        SELECT g.tgconstraint
+        FROM odoo_mirror_internal.tables t
+        JOIN pg_catalog.pg_class k ON k.relname = t.name AND k.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace
+        JOIN pg_catalog.pg_trigger g ON g.tgrelid = k.oid AND g.tgenabled IN ('O', 'D'))
+    ORDER BY 2, 1
+$$;
+
 CREATE FUNCTION odoo_mirror.doctor() RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -43,6 +65,10 @@ BEGIN
         pg_catalog.format('the worker looks after database %I', coalesce(nullif(pg_catalog.current_setting('odoo_mirror.database', true), ''), 'postgres')),
         CASE state WHEN 'other database' THEN pg_catalog.format(
             'ALTER SYSTEM SET odoo_mirror.database = %L; then restart the server', pg_catalog.current_database()) END;
+    RETURN QUERY SELECT 'encoding', d.encoding = 'UTF8', 'this database''s encoding is ' || d.encoding,
+        CASE WHEN d.encoding <> 'UTF8' THEN
+            'CREATE DATABASE … TEMPLATE template0 ENCODING ''UTF8''; then name it in odoo_mirror.database, restart the server, and CREATE EXTENSION odoo_mirror there' END
+    FROM (SELECT pg_catalog.getdatabaseencoding()::text AS encoding) d;
     RETURN QUERY SELECT 'configured', settings.source IS NOT NULL,
         coalesce('the source is ' || settings.source, 'nobody has said where Odoo is'),
         CASE WHEN settings.source IS NULL THEN 'SELECT odoo_mirror.configure(''host=… dbname=… user=…'');' END;
@@ -109,6 +135,12 @@ BEGIN
     FROM odoo_mirror_internal.tables t WHERE t.state = 'failed' ORDER BY t.name;
     IF NOT EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.state = 'failed') THEN
         RETURN QUERY SELECT 'tables', true, (SELECT count(*) || ' tables, none failed' FROM odoo_mirror_internal.tables), NULL;
+    END IF;
+    RETURN QUERY SELECT pg_catalog.format('constraint %s on %s', u.name, u.of_table), false,
+        pg_catalog.format('a %s is not enforced on rows that the mirror writes: its triggers do not fire for them', u.kind), u.statement
+    FROM odoo_mirror_internal.unenforced_constraints() u;
+    IF NOT EXISTS (SELECT FROM odoo_mirror_internal.unenforced_constraints()) THEN
+        RETURN QUERY SELECT 'constraints', true, 'each constraint on a mirrored table is enforced', NULL;
     END IF;
     SELECT pg_catalog.string_agg(pg_catalog.format('%s of %s (%s)', q.n, q.table_name, q.error), ', ') INTO list
     FROM (SELECT f.table_name, count(*) AS n, min(f.error) AS error FROM odoo_mirror_internal.quarantine f GROUP BY 1 ORDER BY 1) q;

@@ -40,6 +40,7 @@ pub fn run(settings: &Settings) -> Result<(), Error> {
     if giving_up {
         return uninstall(started, settings);
     }
+    session::takes_any_letter()?;
     let mut network = started?;
     board::set_state(State::Connecting, "connecting to the source");
     looks::begin();

@@ -6,6 +6,7 @@ use std::ffi::CString;
 use pgrx::prelude::*;
 
 use super::guc;
+use crate::error::Error;
 use crate::mirror::session_settings;
 
 /// Fixes the session's settings; called once, after connecting, in a transaction.
@@ -37,6 +38,20 @@ fn set(name: &str, value: &str) {
             pg_sys::GucSource::PGC_S_OVERRIDE,
         );
     }
+}
+
+/// An error in a database whose encoding lacks letters that the source may have, and hashes text as other bytes.
+pub fn takes_any_letter() -> Result<(), Error> {
+    // SAFETY: reads the encoding of the database that this process is connected to.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+    if encoding == pg_sys::pg_enc::PG_UTF8 as i32 {
+        return Ok(());
+    }
+    // SAFETY: a static string of the server's for each encoding.
+    let name = unsafe { std::ffi::CStr::from_ptr(pg_sys::pg_encoding_to_char(encoding)) }.to_string_lossy();
+    Err(Error::retry_slowly(format!("this database's encoding is {name}, and a mirror needs UTF8")).hint(
+        "Make another for the mirror: CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'; name it in odoo_mirror.database, restart the server, and CREATE EXTENSION odoo_mirror there.",
+    ))
 }
 
 /// Shows in pg_stat_activity what the worker does.

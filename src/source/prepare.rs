@@ -48,6 +48,7 @@ pub async fn checks(
     let mut checks = vec![version(identity), recovery(identity), wal_level(identity)];
     checks.push(pooler(client).await?);
     checks.push(role(client).await?);
+    checks.push(encoding(client).await?);
     let published = publishes(client, publication).await?;
     let lists = Lists::read(client, tables).await?;
     checks.push(publication_exists(publication, published.is_some(), &lists));
@@ -134,6 +135,21 @@ async fn role(client: &Client) -> Result<Check, Error> {
             format!("ALTER ROLE {name} REPLICATION;"),
         )
     })
+}
+
+/// Of SQL_ASCII nobody knows what its bytes mean, the source neither.
+async fn encoding(client: &Client) -> Result<Check, Error> {
+    const NAME: &str = "encoding";
+    let row = client.query_one("SELECT getdatabaseencoding()::text", &[]).await?;
+    let encoding: String = row.try_get(0)?;
+    let found = format!("the encoding of the source's database is {encoding}");
+    let check = if encoding == "SQL_ASCII" {
+        let hint = "Values that are not UTF-8 can't be sent: dump the database and restore it into one with ENCODING 'UTF8'.";
+        Check::failed(NAME, found, hint)
+    } else {
+        Check::passed(NAME, found)
+    };
+    Ok(check.stopping(Stops::Nothing))
 }
 
 /// None when there is no such publication.

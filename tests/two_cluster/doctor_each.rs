@@ -165,3 +165,58 @@ fn a_copy_of_the_database_is_told_to_call_start() {
     let (_, detail, hint) = eventually("it waits", LIMIT, || said(&copy));
     assert!(detail.contains("a copy") && hint.contains("odoo_mirror.start()"), "{detail}: {hint}");
 }
+
+#[test]
+fn constraints_that_the_mirror_does_not_obey_are_named() {
+    let pair = Pair::mirroring(
+        "CREATE TABLE t (id int PRIMARY KEY, a int, b int, r int4range); INSERT INTO t VALUES (1, 1, 1, '[1,5)');
+         CREATE TABLE other (id int PRIMARY KEY, t int); INSERT INTO other VALUES (1, 1)",
+    );
+    is_well(&pair, "constraints");
+    pair.on_mirror(
+        "ALTER TABLE odoo_mirror.t ADD CONSTRAINT once UNIQUE (a) DEFERRABLE INITIALLY DEFERRED, ADD CONSTRAINT apart EXCLUDE USING gist (r WITH &&) DEFERRABLE,
+             ADD CONSTRAINT small CHECK (a < 100), ADD CONSTRAINT plain UNIQUE (b, id);
+         ALTER TABLE odoo_mirror.other ADD CONSTRAINT of_mirrored FOREIGN KEY (t) REFERENCES odoo_mirror.t;
+         CREATE TABLE mine (id int PRIMARY KEY, t int); INSERT INTO mine VALUES (1, 1); ALTER TABLE mine ADD CONSTRAINT of_mine FOREIGN KEY (t) REFERENCES odoo_mirror.t;
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+         CREATE CONSTRAINT TRIGGER looks AFTER INSERT ON odoo_mirror.other DEFERRABLE FOR EACH ROW EXECUTE FUNCTION refuse();
+         CREATE CONSTRAINT TRIGGER always AFTER INSERT ON odoo_mirror.other FOR EACH ROW WHEN (new.id < 0) EXECUTE FUNCTION refuse(); ALTER TABLE odoo_mirror.other ENABLE ALWAYS TRIGGER always",
+    );
+    // All of them are violated in silence, and each is told.
+    pair.on_source("INSERT INTO t VALUES (2, 1, 1, '[2,3)'); INSERT INTO other VALUES (2, 7); DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (3, 1, 2, '[2,3)')");
+    pair.assert_all_equal();
+    for (constraint, table, kind, statement) in [
+        (
+            "once",
+            "odoo_mirror.t",
+            "deferrable unique constraint",
+            "DROP CONSTRAINT once, ADD CONSTRAINT once UNIQUE (a);",
+        ),
+        (
+            "apart",
+            "odoo_mirror.t",
+            "deferrable exclusion",
+            "ADD CONSTRAINT apart EXCLUDE USING gist (r WITH &&);",
+        ),
+        (
+            "of_mirrored",
+            "odoo_mirror.other",
+            "foreign key",
+            "ALTER TABLE odoo_mirror.other DROP CONSTRAINT of_mirrored;",
+        ),
+        ("of_mine", "public.mine", "foreign key", "ALTER TABLE public.mine DROP CONSTRAINT of_mine;"),
+        (
+            "looks",
+            "odoo_mirror.other",
+            "constraint trigger",
+            "ALTER TABLE odoo_mirror.other ENABLE ALWAYS TRIGGER looks;",
+        ),
+    ] {
+        let name = format!("constraint {constraint} on {table}");
+        assert!(fails(&pair, &name).contains(statement), "{name}");
+        let (_, detail, _) = check(&pair.mirror, &name).expect("it is told");
+        assert!(detail.contains(kind), "{detail}");
+    }
+    let told = "SELECT count(*) FROM odoo_mirror.doctor() WHERE \"check\" LIKE 'constraint %'";
+    assert_eq!(pair.mirror_value(told), "5");
+}

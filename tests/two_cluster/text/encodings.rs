@@ -1,6 +1,7 @@
 //! Databases in other encodings than UTF-8.
 
 use super::{LIMIT, assert_alike, assert_no_alarm, builder};
+use crate::harness::eventually;
 
 /// An encoding of the source, and letters that it has.
 const ENCODINGS: &[(&str, &str)] =
@@ -39,4 +40,23 @@ fn mirrors(encoding: &str, letters: &str) {
 fn assert_alike_named(pair: &crate::harness::Pair, letters: &str) {
     assert_alike(pair);
     assert!(pair.published_tables().contains(&letters.to_owned()));
+}
+
+#[test]
+fn a_mirror_in_another_encoding_than_utf8_is_refused_with_the_reason() {
+    let pair =
+        builder().mirror_database("TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'").start();
+    pair.on_source("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, '日本語')");
+    pair.publish_all();
+    pair.configure_and_start();
+    let reason = "this database's encoding is LATIN1, and a mirror needs UTF8";
+    eventually("status() says why", LIMIT, || {
+        let said = pair.mirror_value("SELECT concat_ws('|', s ->> 'state', s -> 'last_error' ->> 'message') FROM odoo_mirror.status() s");
+        (said == format!("failed|{reason}")).then_some(())
+    });
+    let doctor =
+        "SELECT concat_ws('|', ok, detail, hint) FROM odoo_mirror.doctor() WHERE \"check\" = 'encoding'";
+    let said = pair.mirror_value(doctor);
+    assert!(said.starts_with("f|this database's encoding is LATIN1|CREATE DATABASE"), "{said}");
+    assert_eq!(pair.source_value("SELECT count(*) FROM pg_replication_slots"), "0");
 }
