@@ -21,6 +21,7 @@ mod tests {
             "odoo_mirror.copy_range_rows sighup 100000",
             "odoo_mirror.copy_workers sighup 2",
             "odoo_mirror.database postmaster postgres",
+            "odoo_mirror.failover_slot sighup on",
             "odoo_mirror.flush_interval sighup 1000 ms",
             "odoo_mirror.give_up_slot_at sighup -1 MB",
             "odoo_mirror.language sighup -",

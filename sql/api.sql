@@ -133,11 +133,13 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.lag IS
     'how far the mirror is behind: bytes of WAL, and seconds since the oldest commit that is not shown yet (0 when caught up)';
 
--- What the worker does; while it streams, whether rows are set aside, or it can't see what the source does to its tables.
+-- What the worker does; while it streams, whether rows are set aside, it can't see what the source does to its tables, or the source streams
+-- nothing.
 CREATE FUNCTION odoo_mirror_internal.state(live jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN live ->> 'state' = 'streaming'
-                     AND (EXISTS (SELECT FROM odoo_mirror_internal.quarantine) OR live -> 'looks' ->> 'failing_since' IS NOT NULL)
+                     AND (EXISTS (SELECT FROM odoo_mirror_internal.quarantine) OR live -> 'looks' ->> 'failing_since' IS NOT NULL
+                          OR live -> 'looks' ->> 'held_up' IS NOT NULL)
                 THEN 'degraded' ELSE live ->> 'state' END
 $$;
 

@@ -102,6 +102,7 @@ BEGIN
              ELSE 'not known yet' END,
         CASE WHEN live -> 'looks' ->> 'failing_since' IS NOT NULL THEN
             coalesce(live -> 'looks' ->> 'hint', 'Let the role of configure() open a session on the source, as it could before.') END;
+    RETURN QUERY SELECT 'stream', false, live -> 'looks' ->> 'held_up', live -> 'last_error' ->> 'hint' WHERE live -> 'looks' ->> 'held_up' IS NOT NULL;
     RETURN QUERY SELECT 'metrics endpoint', CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') <> '' THEN live ->> 'endpoint' LIKE 'http%' END,
         CASE WHEN coalesce(pg_catalog.current_setting('odoo_mirror.metrics_listen', true), '') = '' THEN 'not in use' ELSE coalesce(live ->> 'endpoint', 'not listening yet') END,
         CASE WHEN pg_catalog.current_setting('odoo_mirror.metrics_listen', true) <> '' AND live ->> 'endpoint' NOT LIKE 'http%' THEN

@@ -38,6 +38,8 @@ CREATE FUNCTION odoo_mirror.metrics() RETURNS TABLE (
         ('etl_applied_lsn', 'How far the mirror shows the source, in bytes', ((l ->> 'applied_lsn')::pg_lsn - '0/0'::pg_lsn)::float8),
         ('etl_source_look_failing', '1 while the source can''t be looked at: what it does to its tables goes unnoticed',
             CASE WHEN l -> 'looks' IS NOT NULL THEN CASE WHEN l -> 'looks' ->> 'failing_since' IS NULL THEN 0 ELSE 1 END END::float8),
+        ('etl_source_holds_up', '1 while the source is known to hold its stream up: status() says what it waits for',
+            CASE WHEN l -> 'looks' IS NOT NULL THEN CASE WHEN l -> 'looks' ->> 'held_up' IS NULL THEN 0 ELSE 1 END END::float8),
         ('etl_source_look_timestamp_seconds', 'When the source was last looked at', extract(epoch FROM (l -> 'looks' ->> 'succeeded_at')::timestamptz)::float8),
         ('etl_slot_retained_bytes', 'WAL that the slot keeps on the source', (l ->> 'slot_retained_bytes')::float8),
         ('etl_slot_safe_wal_bytes', 'WAL that may still be written before the slot is lost; absent without a limit', (l ->> 'slot_safe_wal_bytes')::float8)

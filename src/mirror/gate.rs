@@ -43,9 +43,42 @@ pub struct FoundSlot {
     pub plugin: String,
     pub database: String,
     pub confirmed: Option<Lsn>,
-    pub lost: bool,
+    /// Why it is of no use any more.
+    pub lost: Option<Loss>,
     /// Bytes of WAL that the source keeps for it.
     pub retained: Option<i64>,
+}
+
+/// Why a slot is of no use any more: the server's reasons, each with the setting that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Loss {
+    #[error("the source removed WAL that it still needed, as max_slot_wal_keep_size allows")]
+    WalRemoved,
+    #[error(
+        "the source, which was a standby then, removed rows of its catalogs that it still needed (hot_standby_feedback was off)"
+    )]
+    RowsRemoved,
+    #[error("the source ran for a time with a wal_level that is not logical")]
+    WalLevel,
+    #[error("nobody read it for longer than idle_replication_slot_timeout of the source allows")]
+    Idle,
+    #[error("its making was broken off")]
+    Unfinished,
+    #[error("the source invalidated it ({0})")]
+    Other(String),
+}
+
+impl Loss {
+    /// From pg_replication_slots' `invalidation_reason`, or `conflicting` of 16, which says no more.
+    pub fn of(reason: &str) -> Loss {
+        match reason {
+            "wal_removed" => Loss::WalRemoved,
+            "rows_removed" => Loss::RowsRemoved,
+            "wal_level_insufficient" => Loss::WalLevel,
+            "idle_timeout" => Loss::Idle,
+            other => Loss::Other(other.to_owned()),
+        }
+    }
 }
 
 /// Why the stream can't simply go on.
@@ -63,8 +96,8 @@ pub enum Refusal {
         "the source was failed over (timeline {is} after {was}) to a server that lacks the replication slot"
     )]
     FailedOver { was: u32, is: u32 },
-    #[error("the replication slot was lost: the source removed WAL that it still needed")]
-    SlotLost,
+    #[error("the replication slot was lost: {0}")]
+    SlotLost(Loss),
     #[error("the replication slot is not the mirror's: it was made for another plugin or database")]
     NotOurSlot,
     #[error("the replication slot was moved to {confirmed}, past {applied} where the mirror stands")]
@@ -143,12 +176,12 @@ pub fn check(remembered: &Remembered, found: &Found, give_up_at: Option<i64>) ->
     if slot.plugin != "pgoutput" || slot.database != found.database {
         return Err(Refusal::NotOurSlot);
     }
-    if slot.lost {
-        return Err(Refusal::SlotLost);
+    if let Some(loss) = &slot.lost {
+        return Err(Refusal::SlotLost(loss.clone()));
     }
     match slot.confirmed {
         Some(confirmed) if confirmed > applied => return Err(Refusal::SlotAhead { confirmed, applied }),
-        None => return Err(Refusal::SlotLost),
+        None => return Err(Refusal::SlotLost(Loss::Unfinished)),
         Some(_) => {}
     }
     if applied > found.flushed {
@@ -196,7 +229,7 @@ mod tests {
             plugin: "pgoutput".into(),
             database: "odoo".into(),
             confirmed: Some(Lsn(90)),
-            lost: false,
+            lost: None,
             retained: Some(30),
         };
         Found {
@@ -254,12 +287,29 @@ mod tests {
             Refusal::OtherSlot { was: "s".into(), is: "t".into() }
         );
         assert_eq!(refusal(&Found { slot: None, ..found() }), Refusal::SlotGone);
-        assert_eq!(refusal(&with_slot(|slot| slot.lost = true)), Refusal::SlotLost);
+        let lost = Refusal::SlotLost(Loss::WalRemoved);
+        assert_eq!(refusal(&with_slot(|slot| slot.lost = Some(Loss::WalRemoved))), lost);
         assert_eq!(refusal(&with_slot(|slot| slot.plugin = "wal2json".into())), Refusal::NotOurSlot);
         let ahead = with_slot(|slot| slot.confirmed = Some(Lsn(101)));
         assert_eq!(refusal(&ahead), Refusal::SlotAhead { confirmed: Lsn(101), applied: Lsn(100) });
         let behind = Found { flushed: Lsn(99), ..found() };
         assert_eq!(refusal(&behind), Refusal::SourceBehind { flushed: Lsn(99), applied: Lsn(100) });
+    }
+
+    #[test]
+    fn each_reason_for_which_a_slot_is_invalidated_is_told_with_its_setting() {
+        for (reason, setting) in [
+            ("wal_removed", "max_slot_wal_keep_size"),
+            ("rows_removed", "hot_standby_feedback"),
+            ("wal_level_insufficient", "wal_level"),
+            ("idle_timeout", "idle_replication_slot_timeout"),
+            ("conflicting", "(conflicting)"),
+            ("one of a later version", "(one of a later version)"),
+        ] {
+            let told = refusal(&with_slot(|slot| slot.lost = Some(Loss::of(reason)))).to_string();
+            assert!(told.starts_with("the replication slot was lost: ") && told.contains(setting), "{told}");
+            assert_eq!(told.contains("removed WAL"), reason == "wal_removed", "{told}");
+        }
     }
 
     #[test]

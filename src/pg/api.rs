@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use pgrx::{JsonB, PgXactCallbackEvent};
 
 use super::board::{self, State};
+use super::shown;
 use super::{guc, owner, wait};
 use crate::config::SourceConfig;
 use crate::wire::Lsn;
@@ -144,10 +145,20 @@ mod odoo_mirror_internal {
     fn wait_until(position: &str, seconds: f64) -> bool {
         let wanted = position.parse().unwrap_or(Lsn(u64::MAX)).as_end_position();
         let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
+        let mut ask_at = Instant::now();
         loop {
-            // Tables that are being compared after a new beginning show nothing for sure.
-            if board::read(|board| !board.stale && board.applied_lsn >= wanted.0).unwrap_or(false) {
+            // Tables that are being compared after a new beginning show nothing for sure; and what the source did to its tables no
+            // position in the stream proves.
+            let shows = |board: &board::Board| {
+                !board.stale && board.applied_lsn >= wanted.0 && board.shown.to >= wanted.0
+            };
+            if board::read(shows).unwrap_or(false) {
                 return true;
+            }
+            if Instant::now() >= ask_at {
+                ask_at = Instant::now() + Duration::from_millis(100);
+                shown::ask(wanted);
+                super::wake_worker();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -291,7 +302,7 @@ fn snapshot(board: &board::Board) -> serde_json::Value {
     let alive = board.state != State::Absent;
     let looks = &board.looks;
     let said: Vec<String> =
-        board.message.get().map(str::to_owned).into_iter().chain(looks.complaint()).collect();
+        board.message.get().map(str::to_owned).into_iter().chain(looks.complaints()).collect();
     serde_json::json!({
         "state": board.state.name(),
         "since": (board.since != 0).then(|| time(board.since)),
@@ -303,6 +314,7 @@ fn snapshot(board: &board::Board) -> serde_json::Value {
             "error": looks.why.get(),
             "hint": looks.hint.get(),
             "slot_unseen": looks.slot_unseen,
+            "held_up": looks.held_up.get(),
         },
         "source_lsn": lsn(board.source_lsn),
         "received_lsn": lsn(board.received_lsn),

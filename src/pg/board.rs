@@ -10,8 +10,10 @@ use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use super::looks::Looks;
 use super::progress::Timings;
+use super::shown::Shown;
 use crate::error::Error;
 use crate::source::slot::SlotState;
+use crate::wire::Lsn;
 
 /// Tables that have live figures; those beyond tell only what is committed.
 pub const LIVE_TABLES: usize = 512;
@@ -199,6 +201,7 @@ pub struct Board {
     /// `reserved`, `extended`, `unreserved` or `lost`; empty: unknown, or there is no slot.
     pub slot_wal_status: Text<16>,
     pub looks: Looks,
+    pub shown: Shown,
     /// The mirror began anew, and not all tables have been compared since.
     pub stale: bool,
     /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0: none.
@@ -259,6 +262,7 @@ impl Default for Board {
             slot_safe_wal_bytes: -1,
             slot_wal_status: Text::EMPTY,
             looks: Looks::NONE,
+            shown: Shown::NOTHING,
             stale: false,
             pending_since: 0,
             clock_offset: 0,
@@ -300,7 +304,7 @@ impl Board {
             now - self.caught_up_at
         } else if self.pending_since != 0 {
             now - self.clock_offset - self.pending_since
-        } else if self.source_lsn > self.received_lsn || now - self.last_contact > SILENCE {
+        } else if Lsn(self.source_lsn).is_past(Lsn(self.received_lsn)) || now - self.last_contact > SILENCE {
             now - self.caught_up_at
         } else {
             0
@@ -358,6 +362,7 @@ pub fn forget_positions() {
         board.applied_lsn = 0;
         board.confirmed_lsn = 0;
         board.pending_since = 0;
+        board.shown.to = 0;
     });
 }
 

@@ -33,9 +33,6 @@ const AGAIN: Duration = Duration::from_secs(3);
 /// How long to wait for a reader of a table that is to be altered: the stream stands still meanwhile.
 const LOCK_WAITS: &str = "500ms";
 
-/// No commit record is so short: between two positions no further apart, nothing was committed.
-const SHORTER_THAN_A_COMMIT: u64 = 24;
-
 /// The part of following the stream that follows the source's schema.
 #[derive(Default)]
 pub(super) struct Drifting {
@@ -156,7 +153,7 @@ pub(super) fn notice(
 /// Does what is due, between two source transactions.
 pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     if let Some(past) = following.drifting.noticed.as_ref().map(|noticed| noticed.past) {
-        if past.0.saturating_sub(following.applied.0) <= SHORTER_THAN_A_COMMIT {
+        if !past.is_past(following.applied) {
             settle(following)?;
         } else {
             // An idle source says where it is only now and then.

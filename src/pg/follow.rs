@@ -14,7 +14,8 @@ use super::progress::{Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
 use super::{
-    applying, endpoint, gate, guc, jobs, memory, origin, quarantine, session, tending, transaction, wait,
+    applying, endpoint, gate, guc, jobs, memory, origin, quarantine, session, shown, tending, transaction,
+    wait,
 };
 use crate::error::Error;
 use crate::mirror::stream_table::StreamTable;
@@ -125,6 +126,7 @@ pub(super) struct Following<'a> {
     pub(super) binary: bool,
     pub(super) drifting: Drifting,
     pub(super) reconciling: Reconciling,
+    pub(super) proving: shown::Proving,
     /// New invoices are told.
     tells: bool,
     /// What had to wait for somebody's lock or transaction on the source is tried again then: the other tables don't stand still
@@ -166,6 +168,7 @@ impl<'a> Following<'a> {
             binary: false,
             drifting: Drifting::default(),
             reconciling: Reconciling::default(),
+            proving: shown::Proving::default(),
             tells: false,
             source_again_at: now,
         }
@@ -194,7 +197,10 @@ impl<'a> Following<'a> {
                     self.look_again();
                 }
                 Some(_) => {}
-                None => self.publish(),
+                None => {
+                    self.publish();
+                    self.urge();
+                }
             }
             self.confirm();
             if self.open {
@@ -211,6 +217,7 @@ impl<'a> Following<'a> {
                 wait::end(|| self.note());
             }
             reconcile::advance(self)?;
+            shown::tend(self);
             self.look_after()?;
         }
     }
@@ -248,8 +255,13 @@ impl<'a> Following<'a> {
             self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
             let looked = drifting::look_if_suspected(self)?.map(|seen| (seen.tables, seen.past));
-            let watched = self.watched.take().map(|watched| (watched.tables, watched.past));
+            let watched = self.watched.take();
+            let position = watched.as_ref().filter(|_| looked.is_none()).map(|watched| watched.position);
+            let watched = watched.map(|watched| (watched.tables, watched.past));
             if let Some((published, past)) = looked.or(watched) {
+                if let Some(position) = position {
+                    shown::looked(self, &published, position);
+                }
                 drifting::notice(self, &published, past)?;
                 tending::take_in_new_tables(self, &published)?;
             }
@@ -261,6 +273,7 @@ impl<'a> Following<'a> {
             self.tell |= reconcile::look(self)?;
             tending::tend(self)?;
             gate::settle(&mut self.progress, &self.tables)?;
+            shown::publish(self)?;
         }
         let since = self.last_note.elapsed();
         if since >= NOTE_EVERY || (self.counting.unwritten && since >= NOTE_SOON) {
@@ -310,6 +323,7 @@ impl<'a> Following<'a> {
                 Some(Event::Idle { position }) => self.idle(position),
                 Some(Event::Probed(probed)) => self.probed(*probed),
                 Some(Event::Streaming) => self.streams(),
+                Some(Event::Watched(watched)) => self.watched = Some(watched),
                 Some(_) => {}
                 None => self.publish(),
             }

@@ -179,7 +179,8 @@ fn begin_anew(
     let slot_is_there = inspection.slot.is_some();
     let (slot, give_up_at) = (settings.slot.clone(), guc::give_up_slot_at());
     board::set_state(State::Preparing, &format!("{why}: making a new replication slot"));
-    let request = Request::CreateSlot { slot, anew: slot_is_there, give_up_at };
+    let failover = guc::FAILOVER_SLOT.get();
+    let request = Request::CreateSlot { slot, anew: slot_is_there, give_up_at, failover };
     let start = mirror::slot_made(network, settings, request)?;
     let progress = Progress {
         source_address: SourceConfig::parse(&settings.source)?.address(),
@@ -213,6 +214,18 @@ fn begin_anew(
         network.answer(request, pick, || still_wanted(settings))?;
     }
     Ok(progress)
+}
+
+/// Whether standbys keep the slot is a setting, which may have changed since the slot was made. From 17 on they can.
+pub fn fit_slot(network: &mut Network, settings: &Settings, inspection: &Inspection) -> Result<(), Error> {
+    let failover = guc::FAILOVER_SLOT.get();
+    let other = inspection.slot.as_ref().is_some_and(|slot| slot.failover != failover);
+    if !other || inspection.identity.server_version_num < 170_000 {
+        return Ok(());
+    }
+    let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
+    let request = Request::SetFailover { slot: settings.slot.clone(), failover };
+    network.answer(request, pick, || still_wanted(settings))
 }
 
 /// Drops the slot: the disk of the source can't wait until there is something else to go on with.

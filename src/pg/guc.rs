@@ -25,6 +25,7 @@ pub static EXCLUDE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
 ));
 
 pub static GIVE_UP_SLOT_AT: GucSetting<i32> = GucSetting::<i32>::new(-1);
+pub static FAILOVER_SLOT: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static COMPARE_ROWS: GucSetting<i32> = GucSetting::<i32>::new(2_000);
 pub static COMPARE_SHARE: GucSetting<i32> = GucSetting::<i32>::new(25);
 pub static VERIFY_CONTINUOUSLY: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -112,6 +113,14 @@ pub fn init() {
         i32::MAX,
         GucContext::Sighup,
         GucFlags::UNIT_MB,
+    );
+    GucRegistry::define_bool_guc(
+        c"odoo_mirror.failover_slot",
+        c"Standbys of the source may keep the slot, so that the mirror goes on after a failover (from PostgreSQL 17 on).",
+        c"Such a slot waits for the standbys that synchronized_standby_slots names on the source.",
+        &FAILOVER_SLOT,
+        GucContext::Sighup,
+        GucFlags::empty(),
     );
     GucRegistry::define_int_guc(
         c"odoo_mirror.compare_rows",
@@ -236,6 +245,7 @@ pub fn give_up_slot_at() -> Option<i64> {
 /// The settings that count from a life of the mirror to the next; changed by a reload, they begin a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
+    failover_slot: bool,
     numbers: [i32; 7],
     texts: [Option<String>; 6],
 }
@@ -251,6 +261,7 @@ pub fn tuning() -> Tuning {
         &GIVE_UP_SLOT_AT,
     ];
     Tuning {
+        failover_slot: FAILOVER_SLOT.get(),
         numbers: numbers.map(|setting| setting.get()),
         texts: [
             text(&ALLOWED_SOURCES),

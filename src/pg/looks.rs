@@ -3,7 +3,8 @@
 //! On the board, written as the looks come, whatever the main thread is waiting for.
 
 use super::board::{self, Text};
-use crate::source::slot::SlotState;
+use crate::error::Error;
+use crate::source::slot::{STANDBYS_HINT, SlotState};
 use crate::source::watch::LookFailed;
 
 /// Times are ours, µs since 2000-01-01; 0: never.
@@ -17,6 +18,8 @@ pub struct Looks {
     pub hint: Text<1000>,
     /// The slot can't be looked at either: `odoo_mirror.give_up_slot_at` isn't kept.
     pub slot_unseen: bool,
+    /// What keeps the source from streaming what it has; empty: nothing that is known.
+    pub held_up: Text<1000>,
     /// How many failed since the server started.
     pub failed: u64,
 }
@@ -28,15 +31,17 @@ impl Looks {
         why: Text::EMPTY,
         hint: Text::EMPTY,
         slot_unseen: false,
+        held_up: Text::EMPTY,
         failed: 0,
     };
 
-    /// As a clause; None: the last look succeeded.
-    pub fn complaint(&self) -> Option<String> {
-        let why = self.why.get().filter(|_| self.failing_since != 0)?;
-        Some(format!(
-            "the source can't be looked at, so that what it does to its tables goes unnoticed: {why}"
-        ))
+    /// As clauses.
+    pub fn complaints(&self) -> impl Iterator<Item = String> {
+        let why = self.why.get().filter(|_| self.failing_since != 0);
+        let unseen = why.map(|why| {
+            format!("the source can't be looked at, so that what it does to its tables goes unnoticed: {why}")
+        });
+        unseen.into_iter().chain(self.held_up.get().map(str::to_owned))
     }
 }
 
@@ -45,7 +50,8 @@ pub fn succeeded(slot: Option<&SlotState>) {
     board::set_slot(slot);
     let now = board::now();
     board::write(|board| {
-        board.looks = Looks { succeeded_at: now, failed: board.looks.failed, ..Looks::NONE }
+        let Looks { held_up, failed, .. } = board.looks;
+        board.looks = Looks { succeeded_at: now, held_up, failed, ..Looks::NONE };
     });
 }
 
@@ -64,6 +70,18 @@ pub fn failed(look: &LookFailed) {
         board.error = board::last_error(now, error);
         board.error.message = Text::new(&format!("the source can't be looked at: {}", error.message));
     });
+}
+
+/// What keeps the source from streaming what it has; None: nothing that is known.
+pub fn held_up(why: Option<&str>) {
+    let said = board::read(|board| board.looks.held_up.get() == why).unwrap_or(true);
+    if said {
+        return;
+    }
+    board::write(|board| board.looks.held_up = Text::new(why.unwrap_or_default()));
+    if let Some(why) = why {
+        board::set_error(&Error::retry(why).hint(STANDBYS_HINT));
+    }
 }
 
 /// A life begins or ends: what its looks met counts no more.

@@ -82,6 +82,7 @@ fn live(network: &mut Network, settings: &Settings) -> Result<(), Error> {
         }
         None => (begin(network, &inspection, settings)?, Vec::new()),
     };
+    gate::fit_slot(network, settings, &inspection)?;
     network.ask(Request::Watch(WatchRequest {
         every: Duration::from_secs(guc::POLL_INTERVAL.get() as u64),
         slot: settings.slot.clone(),
@@ -130,6 +131,7 @@ pub fn inspect(
         rows_per_range: i64::from(guc::COPY_RANGE_ROWS.get()),
         streaming,
         first: !streaming && known.is_empty(),
+        failover: guc::FAILOVER_SLOT.get(),
     };
     let pick = |event| match event {
         Event::Inspected(inspection) => Ok(*inspection),
@@ -196,7 +198,11 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
 fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) -> Result<Progress, Error> {
     board::set_state(State::Preparing, "making the replication slot");
     let (slot, give_up_at) = (settings.slot.clone(), guc::give_up_slot_at());
-    let start = slot_made(network, settings, Request::CreateSlot { slot, anew: false, give_up_at })?;
+    let start = slot_made(
+        network,
+        settings,
+        Request::CreateSlot { slot, anew: false, give_up_at, failover: guc::FAILOVER_SLOT.get() },
+    )?;
     let progress = Progress::at(inspection, settings, start)?;
     transaction::transaction(|| {
         // A position from an earlier slot would lie about this one.

@@ -29,6 +29,7 @@ mod refusals;
 mod registry;
 mod secret;
 mod session;
+mod shown;
 mod sql;
 mod table_making;
 mod telling;

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use super::wait::{self, WaitSet};
-use super::{board, looks};
+use super::{board, looks, shown};
 use crate::error::Error;
 use crate::source::connect::Connector;
 use crate::source::lease::{Lease, Lent, Read};
@@ -22,6 +22,8 @@ pub struct Network {
     kept: VecDeque<Event>,
     /// Calls and reloads that were seen.
     calls: (u64, u64),
+    /// Readers' questions that were seen.
+    asks: u64,
     called: bool,
 }
 
@@ -59,6 +61,7 @@ impl Network {
             link,
             kept: VecDeque::new(),
             calls: calls(),
+            asks: shown::asks(),
             called: false,
         })
     }
@@ -156,6 +159,10 @@ impl Network {
             if calls != self.calls {
                 self.calls = calls;
                 self.called = true;
+                return Ok(None);
+            }
+            let asks = shown::asks();
+            if std::mem::replace(&mut self.asks, asks) != asks {
                 return Ok(None);
             }
             if wake.wait(left) == Some(self.link.wake_fd().as_raw_fd()) {

@@ -190,6 +190,16 @@ pub fn compare(name: &str, reason: &str) -> Result<(), Error> {
     .map(drop)
 }
 
+/// Whether a table that says it is ready is being compared because something happened to it; not because somebody asked.
+pub fn ready_ones_are_suspect() -> Result<bool, Error> {
+    let suspect = sql::value(
+        "SELECT 1 FROM odoo_mirror_internal.reconciles r JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
+         WHERE t.state = 'ready' AND r.writes AND r.job IS NULL AND NOT r.keys_only LIMIT 1",
+        &[],
+    )?;
+    Ok(suspect.is_some())
+}
+
 /// The source renamed the table, and so was its mirror.
 pub fn rename(old: &str, new: &str, source: &SourceTable) -> Result<(), Error> {
     sql::run(

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use super::apply::Care;
 use super::applying::hold_extension;
 use super::follow::Following;
-use super::{board, origin, progress, transaction};
+use super::{board, looks, origin, progress, transaction};
 use crate::error::Error;
+use crate::source::link::Request;
+use crate::source::stream::StreamCommand;
 use crate::wire::Lsn;
 
 impl Following<'_> {
@@ -51,13 +53,23 @@ impl Following<'_> {
         Ok(())
     }
 
+    /// Nothing comes, although the source has more: an idle one says where it is only now and then.
+    pub(super) fn urge(&self) {
+        let gauges = &self.network.link().gauges;
+        if gauges.source().is_past(gauges.received().max(self.applied)) {
+            self.network.ask(Request::Command(StreamCommand::Ask));
+        }
+    }
+
     /// Puts the state of things on the board.
     pub(super) fn publish(&mut self) {
         let gauges = &self.network.link().gauges;
         let (received, source) = (gauges.received(), gauges.source());
         let heard = gauges.heard.load(Ordering::Relaxed);
         let clock = gauges.source_clock.load(Ordering::Relaxed);
-        let caught_up = !self.open && self.applied >= source && source > Lsn::ZERO;
+        let caught_up = !self.open && !source.is_past(self.applied) && source > Lsn::ZERO;
+        let held_up = gauges.held_up();
+        looks::held_up(held_up.as_deref());
         let (applied, progress) = (self.applied, &self.progress);
         board::write(|board| {
             board.applied_lsn = applied.0;

@@ -87,11 +87,14 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         .find(|table| table.state == TableState::Copying)
         .map(|table| table.name.clone());
     let copying = copying.filter(|_| Instant::now() >= following.source_again_at);
+    // A source that holds its stream up may have committed more than its last word says.
+    let held_up = following.network.link().gauges.held_up().is_some();
     let caught_up: Vec<String> = following
         .tables
         .iter()
         .filter(|table| {
-            table.state == TableState::CatchingUp
+            !held_up
+                && table.state == TableState::CatchingUp
                 && table.past().is_some_and(|past| past <= following.applied)
         })
         .map(|table| table.name.clone())

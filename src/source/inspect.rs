@@ -25,6 +25,8 @@ pub struct InspectRequest {
     pub streaming: bool,
     /// The mirror starts for the first time.
     pub first: bool,
+    /// The slot waits for standbys, or will.
+    pub failover: bool,
 }
 
 #[derive(Debug)]
@@ -55,12 +57,17 @@ pub struct Found {
 const LOCKED_OUT: &str = "SET lock_timeout = '2s'";
 
 pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
-    look(connector, request).await.map_err(|error| match error.sqlstate.as_deref() {
+    look(connector, request).await.map_err(locked_out)
+}
+
+/// Names what a look that waited too long for a lock met.
+pub(super) fn locked_out(error: Error) -> Error {
+    match error.sqlstate.as_deref() {
         Some("55P03") => Error::retry("somebody holds a lock on a published table of the source")
             .hint("It is looked at again. On the source: SELECT pid, query FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock');")
             .sqlstate("55P03"),
         _ => error,
-    })
+    }
 }
 
 async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
@@ -70,6 +77,9 @@ async fn look(connector: &Connector, request: &InspectRequest) -> Result<Inspect
     let tables = catalog::published_tables(&client, &request.publication, &request.excluded).await?;
     let mut checks =
         prepare::checks(&client, &identity, &request.publication, &request.slot, &tables).await?;
+    if request.failover {
+        checks.push(prepare::standbys(&client).await?);
+    }
     // Our own stream holds it.
     checks.retain(|check| !(request.streaming && check.name == prepare::SLOT_IS_FREE));
     let of_check = |check: &Check| Some((check.name, check.stops_all(request.first)?));

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -28,7 +28,9 @@ pub enum Request {
     /// Look at the source: identity, checks, tables, slot. Answered by `Inspected`.
     Inspect(super::inspect::InspectRequest),
     /// Answered by `SlotCreated`; `Waiting` before, while older transactions hold it up. `anew`: not one that is there.
-    CreateSlot { slot: String, anew: bool, give_up_at: Option<i64> },
+    CreateSlot { slot: String, anew: bool, give_up_at: Option<i64>, failover: bool },
+    /// Whether standbys are to keep the slot. Answered by `Done`.
+    SetFailover { slot: String, failover: bool },
     /// Answered by `Done`.
     DropSlot { slot: String },
     /// Drops a slot that this mirror has no use for any more, unless somebody has: reads it, or moved it past `applied`.
@@ -51,6 +53,8 @@ pub enum Request {
     Probe(mpsc::UnboundedReceiver<ProbeStep>),
     /// Look at the source now and then; `Watched` or `LookFailed` each time. The slot is given up when it keeps too much WAL.
     Watch(WatchRequest),
+    /// Not only then, but now.
+    LookNow,
 }
 
 /// What the network thread tells.
@@ -119,6 +123,8 @@ pub struct Gauges {
     pub source: AtomicU64,
     /// How far the source's WAL is flushed, asked beside the stream: the stream's own word may be held up.
     pub flushed: AtomicU64,
+    /// What keeps the source from streaming what it has, if that can be seen there.
+    pub held_up: Mutex<Option<String>>,
     /// How far local progress is on disk; the source is told at the next status.
     pub confirmed: AtomicU64,
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
@@ -139,6 +145,10 @@ impl Gauges {
     /// Local progress up to here is on disk.
     pub fn confirm(&self, position: Lsn) {
         self.confirmed.fetch_max(position.0, Ordering::Relaxed);
+    }
+
+    pub fn held_up(&self) -> Option<String> {
+        self.held_up.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn received(&self) -> Lsn {

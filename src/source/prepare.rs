@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use super::check::{Check, Stops};
 use super::identity::SourceIdentity;
 use super::prepare_tables::table_checks;
-use super::slot::slot;
+use super::slot::{STANDBYS_HINT, slot};
 use crate::error::Error;
 use crate::error::sqlstate::POOLER_HINT;
 use crate::mirror::quote::{quote_identifier, quote_list};
@@ -264,6 +264,29 @@ fn views_are_complete(publication: &str, lists: &Lists) -> Check {
         format!("ALTER PUBLICATION {} ADD {tables};", quote_identifier(publication)),
     )
     .stopping(Stops::Nothing)
+}
+
+/// With a slot that standbys keep, the source streams nothing that those of synchronized_standby_slots (17 and newer) lack. Copies
+/// without a stream behind them would be old in a moment.
+pub async fn standbys(client: &Client) -> Result<Check, Error> {
+    const NAME: &str = "standbys that the stream waits for";
+    let sql = "
+        SELECT coalesce(array_agg(btrim(w.name, ' \"')) FILTER (WHERE s.active_pid IS NULL), '{}'), count(*)
+        FROM unnest(string_to_array(current_setting('synchronized_standby_slots', true), ',')) w (name)
+        LEFT JOIN pg_replication_slots s ON s.slot_name = btrim(w.name, ' \"')";
+    let row = client.query_one(sql, &[]).await?;
+    let (unread, all): (Vec<String>, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if unread.is_empty() {
+        return Ok(Check::passed(
+            NAME,
+            format!("{all} named by synchronized_standby_slots, none is missing"),
+        ));
+    }
+    let unread = quote_list(unread.iter().map(String::as_str));
+    let detail = format!(
+        "the source streams nothing that its standbys lack, and nobody reads {unread} of its synchronized_standby_slots"
+    );
+    Ok(Check::failed(NAME, detail, STANDBYS_HINT).stopping(Stops::FirstStart).passing_by_itself())
 }
 
 /// The SQLSTATE of a life that ended since somebody else reads the slot: object_in_use.

@@ -16,11 +16,13 @@ use crate::wire::Lsn;
 ///
 /// The server waits for every transaction that runs on it; so that nobody wonders, who holds it up is told.
 /// `anew`: one that is there already is no use; else it is taken over. `give_up_at`: the most megabytes of WAL that it may keep.
+/// `failover`: standbys are to keep it, if the source knows such.
 pub async fn create(
     connector: &Connector,
     name: &str,
     anew: bool,
     give_up_at: Option<i64>,
+    failover: bool,
     outbox: &Outbox,
 ) -> Result<Lsn, Error> {
     let client = connector.sql().await?;
@@ -31,13 +33,13 @@ pub async fn create(
         }
         match found.confirmed_flush {
             // One that a start broken off left behind: it began before any copy will, which is all that counts.
-            Some(start) if !anew && !found.lost() => return Ok(start),
+            Some(start) if !anew && found.lost().is_none() => return Ok(start),
             // Ours (the checks saw to that) and of no use to anybody.
             _ => drop_slot(&client, name).await?,
         }
     }
     let mut session = connector.replication().await?;
-    let command = making(name, session.parameter("server_version").unwrap_or_default());
+    let command = making(name, session.parameter("server_version").unwrap_or_default(), failover);
     let pid = session.backend_pid();
     let mut making = std::pin::pin!(session.query(&command));
     let mut look = interval(Duration::from_secs(1));
@@ -72,17 +74,24 @@ pub async fn create(
 }
 
 /// From 17 on a slot can be kept on standbys: then the mirror goes on after a failover as if nothing had been. Where no standby
-/// keeps it, that costs nothing.
-fn making(name: &str, server_version: &str) -> String {
+/// keeps it, that costs nothing; but the source may be told to stream only what its standbys have (synchronized_standby_slots).
+fn making(name: &str, server_version: &str, failover: bool) -> String {
     let major = server_version
         .split(|c: char| !c.is_ascii_digit())
         .next()
         .and_then(|major| major.parse::<u32>().ok());
     let options = match major {
-        Some(17..) => "(SNAPSHOT 'nothing', FAILOVER true)",
+        Some(17..) if failover => "(SNAPSHOT 'nothing', FAILOVER true)",
         _ => "NOEXPORT_SNAPSHOT",
     };
     format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote_identifier(name))
+}
+
+/// Lets standbys keep the slot that is there, or keep it no longer. Nobody may be reading it. From 17 on.
+pub async fn set_failover(connector: &Connector, name: &str, failover: bool) -> Result<(), Error> {
+    let mut session = connector.replication().await?;
+    let command = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", quote_identifier(name));
+    session.query(&command).await.map(|_| ())
 }
 
 fn in_use(name: &str) -> Error {
@@ -149,13 +158,14 @@ mod tests {
     fn a_slot_is_one_that_standbys_can_keep_where_the_source_knows_such() {
         for version in ["13.22", "15.20 (Debian 15.20-0+deb12u1)", "16.4", ""] {
             assert_eq!(
-                making("s", version),
+                making("s", version, true),
                 "CREATE_REPLICATION_SLOT \"s\" LOGICAL pgoutput NOEXPORT_SNAPSHOT",
                 "{version}"
             );
         }
         for version in ["17.5", "18beta1", "18.1"] {
-            assert!(making("s", version).ends_with("(SNAPSHOT 'nothing', FAILOVER true)"), "{version}");
+            assert!(making("s", version, true).ends_with("(SNAPSHOT 'nothing', FAILOVER true)"), "{version}");
+            assert!(making("s", version, false).ends_with("NOEXPORT_SNAPSHOT"), "{version}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::connect::Connector;
@@ -38,6 +38,7 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
     let (ended, mut failures) = mpsc::unbounded_channel::<Error>();
     let mut streaming: Option<JoinHandle<()>> = None;
     let spare = Arc::new(chunk::Spare::default());
+    let look_wanted = Arc::new(Notify::new());
     let (too_much, mut too_much_kept) = mpsc::unbounded_channel::<(String, Refusal)>();
     loop {
         let request = tokio::select! {
@@ -72,11 +73,14 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
                     }
                 }));
             }
+            Request::LookNow => look_wanted.notify_one(),
             Request::Watch(request) => {
                 let too_much = too_much.clone();
                 let gauges = Arc::clone(&remote.gauges);
+                let wanted = Arc::clone(&look_wanted);
                 tokio::spawn(async move {
-                    if let Some(why) = watch::watch(&connector, &request, &outbox, &gauges).await {
+                    let watched = watch::watch(&connector, &request, &outbox, &gauges, &wanted).await;
+                    if let Some(why) = watched {
                         let _ = too_much.send((request.slot, why));
                     }
                 });
@@ -129,9 +133,13 @@ async fn answer(
 ) -> Result<(), Error> {
     let event = match request {
         Request::Inspect(request) => Event::Inspected(Box::new(inspect::inspect(connector, &request).await)),
-        Request::CreateSlot { slot, anew, give_up_at } => Event::SlotCreated {
-            start: slot_making::create(connector, &slot, anew, give_up_at, outbox).await?,
+        Request::CreateSlot { slot, anew, give_up_at, failover } => Event::SlotCreated {
+            start: slot_making::create(connector, &slot, anew, give_up_at, failover, outbox).await?,
         },
+        Request::SetFailover { slot, failover } => {
+            slot_making::set_failover(connector, &slot, failover).await?;
+            Event::Done
+        }
         Request::DropSlot { slot } => {
             slot_making::drop(connector, &slot, false).await?;
             Event::Done
@@ -171,7 +179,7 @@ async fn answer(
         }
         Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
-        Request::Stream(_) | Request::Command(_) | Request::Watch(_) => return Ok(()),
+        Request::Stream(_) | Request::Command(_) | Request::Watch(_) | Request::LookNow => return Ok(()),
     };
     outbox.send(event).await;
     Ok(())

@@ -1,13 +1,16 @@
 //! Looks at the source now and then while the stream runs: how far its WAL is, how its slot stands, what it
 //! publishes by now.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::catalog;
 use super::connect::Connector;
+use super::inspect::locked_out;
 use super::link::{Event, Gauges, Outbox};
 use super::slot::{self, SlotState};
 use super::sql::Sql;
@@ -23,6 +26,8 @@ pub struct Watched {
     pub snapshot: Option<Snapshot>,
     pub slot: Option<SlotState>,
     pub tables: Vec<SourceTable>,
+    /// Where the source's WAL ended when the look began.
+    pub position: Lsn,
     /// Past every commit that `tables` were read after.
     pub past: Lsn,
 }
@@ -58,19 +63,20 @@ pub async fn watch(
     request: &WatchRequest,
     outbox: &Outbox,
     gauges: &Gauges,
+    wanted: &Notify,
 ) -> Option<Refusal> {
     let at_most = request.every.max(LOOK_TAKES);
     let mut session: Option<Sql> = None;
+    let mut next_look = Instant::now();
     loop {
-        let next_look = Instant::now() + request.every;
-        while Instant::now() < next_look {
-            sleep_until(next_look.min(Instant::now() + PULSE)).await;
-            session = pulse(session, gauges).await;
+        if Instant::now() >= next_look {
+            // This one proves that a session can be had: it has its own, and only one at a time.
+            drop(session.take());
+            next_look = Instant::now() + request.every;
         }
-        // A look proves that a session can be had: each has its own, and only one at a time.
-        drop(session.take());
         let mut slot_seen = false;
-        let looked = timeout(at_most, look(connector, request, gauges, &mut slot_seen)).await;
+        let looked = look(connector, session.take(), request, gauges, &mut slot_seen);
+        let looked = timeout(at_most, looked).await;
         let event = match looked.unwrap_or_else(|_| Err(too_slow(at_most))) {
             Ok(Looked::TooMuch(too_much)) => return Some(too_much),
             Ok(Looked::Seen(client, watched)) => {
@@ -82,6 +88,13 @@ pub async fn watch(
         // A main thread that is busy for long doesn't keep us from looking again.
         if timeout(at_most, outbox.send(event)).await == Ok(false) {
             return None;
+        }
+        while Instant::now() < next_look {
+            let waited = timeout_at(next_look.min(Instant::now() + PULSE), wanted.notified()).await;
+            if waited.is_ok() {
+                break;
+            }
+            session = pulse(session, request, gauges).await;
         }
     }
 }
@@ -98,11 +111,15 @@ enum Looked {
 
 async fn look(
     connector: &Connector,
+    session: Option<Sql>,
     request: &WatchRequest,
     gauges: &Gauges,
     slot_seen: &mut bool,
 ) -> Result<Looked, Error> {
-    let client = connector.sql().await?;
+    let client = match session.filter(|session| !session.is_closed()) {
+        Some(session) => session,
+        None => connector.sql().await?,
+    };
     let slot = slot::slot(&client, &request.slot).await?;
     *slot_seen = true;
     // Before anything that may wait for a lock: Odoo's disk can't.
@@ -110,26 +127,36 @@ async fn look(
     if let Some(too_much) = too_much(kept, request.give_up_at) {
         return Ok(Looked::TooMuch(too_much));
     }
-    note_position(&client, gauges).await?;
-    let seen = catalog::look(&client, &request.publication, &request.excluded).await?;
+    let position = note_position(&client, request, gauges).await?;
+    let seen = catalog::look(&client, &request.publication, &request.excluded).await.map_err(locked_out)?;
     if let Some(snapshot) = &seen.snapshot {
         gauges.newest_xid.fetch_max(snapshot.xmax(), Ordering::Relaxed);
     }
-    let watched = Watched { snapshot: seen.snapshot, slot, tables: seen.tables, past: seen.past };
+    let watched = Watched { snapshot: seen.snapshot, slot, tables: seen.tables, position, past: seen.past };
     Ok(Looked::Seen(client, Box::new(watched)))
 }
 
 /// Asks where the source's WAL ends. A session that doesn't answer goes: the next look tells why.
-async fn pulse(session: Option<Sql>, gauges: &Gauges) -> Option<Sql> {
+async fn pulse(session: Option<Sql>, request: &WatchRequest, gauges: &Gauges) -> Option<Sql> {
     let client = session?;
-    let asked = timeout(LOOK_TAKES, note_position(&client, gauges)).await;
-    matches!(asked, Ok(Ok(()))).then_some(client)
+    let asked = timeout(LOOK_TAKES, note_position(&client, request, gauges)).await;
+    matches!(asked, Ok(Ok(_))).then_some(client)
 }
 
-/// What is flushed can be streamed: a source that holds its stream up is told from one that has nothing to say by this alone.
-async fn note_position(client: &Sql, gauges: &Gauges) -> Result<(), Error> {
-    let row = client.query_one("SELECT pg_catalog.pg_current_wal_flush_lsn()::text", &[]).await?;
-    let position: Lsn = row.try_get::<_, String>(0)?.parse().unwrap_or(Lsn::ZERO);
+/// Returns where the source's WAL ends. What is flushed can be streamed: a source that holds its stream up is told from one that has nothing to say by this alone.
+async fn note_position(client: &Sql, request: &WatchRequest, gauges: &Gauges) -> Result<Lsn, Error> {
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.pg_current_wal_flush_lsn()::text, pg_catalog.pg_current_wal_insert_lsn()::text",
+            &[],
+        )
+        .await?;
+    let lsn =
+        |column| -> Result<Lsn, Error> { Ok(row.try_get::<_, String>(column)?.parse().unwrap_or(Lsn::ZERO)) };
+    let position = lsn(0)?;
     gauges.flushed.fetch_max(position.0, Ordering::Relaxed);
-    Ok(())
+    let behind = position.is_past(gauges.received());
+    let holds_up = if behind { slot::holds_up(client, &request.slot).await? } else { None };
+    *gauges.held_up.lock().unwrap_or_else(PoisonError::into_inner) = holds_up;
+    lsn(1)
 }

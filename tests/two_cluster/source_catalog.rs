@@ -248,7 +248,7 @@ mod smoke {
             (found.plugin.as_deref(), found.database.as_deref()),
             (Some("pgoutput"), Some("postgres"))
         );
-        assert_eq!((found.active_pid, found.two_phase, found.lost()), (None, false, false));
+        assert_eq!((found.active_pid, found.two_phase, found.lost()), (None, false, None));
         assert!(found.confirmed_flush > found.restart_lsn && found.restart_lsn.is_some());
         source.sql("postgres", "SELECT pg_create_physical_replication_slot('ph')");
         let physical = look("ph").expect("it is there");
