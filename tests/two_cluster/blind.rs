@@ -99,11 +99,16 @@ fn looks_that_fail_are_told_everywhere_while_the_stream_goes_on_and_no_request_e
         );
         eventually("the stream goes on", LIMIT, || {
             let rows = "SELECT count(*) FROM";
-            (pair.mirror_value(&format!("{rows} odoo_mirror.t")) == pair.source_value(&format!("{rows} t"))).then_some(())
+            (pair.mirror_value(&format!("{rows} odoo_mirror.t")) == pair.source_value(&format!("{rows} t")))
+                .then_some(())
         });
         // Nobody knows whether what readers see is what was there.
         let lsn = pair.source_value("SELECT pg_current_wal_insert_lsn()");
-        assert_eq!(pair.mirror_value(&format!("SELECT odoo_mirror.wait_for('{lsn}', '200 ms')")), "f", "{cause}");
+        assert_eq!(
+            pair.mirror_value(&format!("SELECT odoo_mirror.wait_for('{lsn}', '200 ms')")),
+            "f",
+            "{cause}"
+        );
         let state = format!("SELECT state FROM odoo_mirror.jobs() WHERE id = {job}");
         if place % 2 == 0 {
             // A comparison may still have its session; one that has to look at the source anew can't begin.

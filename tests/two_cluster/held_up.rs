@@ -25,7 +25,10 @@ fn a_source_that_waits_for_a_standby_is_told_and_lags_and_a_first_start_waits_wi
     let status = pair.wait_status("a first start waits", |status| {
         status["message"].as_str().is_some_and(|told| told.contains("nobody_reads"))
     });
-    assert!(status["last_error"]["hint"].as_str().is_some_and(|hint| hint.contains("failover_slot")), "{status:#}");
+    assert!(
+        status["last_error"]["hint"].as_str().is_some_and(|hint| hint.contains("failover_slot")),
+        "{status:#}"
+    );
     assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror.tables() WHERE state = 'ready'"), "0");
     wait_for_standbys(&pair, "");
     pair.wait_ready(LIMIT);
@@ -41,11 +44,17 @@ fn a_source_that_waits_for_a_standby_is_told_and_lags_and_a_first_start_waits_wi
         status["state"] == "degraded" && status["lag"]["seconds"].as_f64().is_some_and(|lag| lag > 4.0)
     });
     assert!(status["message"].as_str().is_some_and(|told| told.contains("nobody_reads")), "{status:#}");
-    assert!(status["last_error"]["hint"].as_str().is_some_and(|hint| hint.contains("failover_slot")), "{status:#}");
+    assert!(
+        status["last_error"]["hint"].as_str().is_some_and(|hint| hint.contains("failover_slot")),
+        "{status:#}"
+    );
     assert!(number(&pair, "SELECT seconds FROM odoo_mirror.lag()") > 4.0);
     assert!(number(&pair, "SELECT bytes FROM odoo_mirror.lag()") > 0.0);
     assert!(number(&pair, "SELECT value FROM odoo_mirror.metrics() WHERE name = 'etl_lag_seconds'") > 4.0);
-    assert_eq!(number(&pair, "SELECT value FROM odoo_mirror.metrics() WHERE name = 'etl_source_holds_up'"), 1.0);
+    assert_eq!(
+        number(&pair, "SELECT value FROM odoo_mirror.metrics() WHERE name = 'etl_source_holds_up'"),
+        1.0
+    );
     assert_eq!(pair.mirror_value("SELECT ok FROM odoo_mirror.doctor() WHERE \"check\" = 'stream'"), "f");
 
     // A slot that no standby is to keep waits for none.
@@ -55,12 +64,17 @@ fn a_source_that_waits_for_a_standby_is_told_and_lags_and_a_first_start_waits_wi
         status["state"] == "streaming" && status["lag"]["seconds"].as_f64().is_some_and(|lag| lag < 4.0)
     });
     pair.assert_all_equal();
-    assert_eq!(pair.source_value("SELECT failover FROM pg_replication_slots WHERE slot_name = 'odoo_mirror'"), "f");
+    assert_eq!(
+        pair.source_value("SELECT failover FROM pg_replication_slots WHERE slot_name = 'odoo_mirror'"),
+        "f"
+    );
 }
 
 #[test]
 fn a_slot_that_lay_idle_for_too_long_is_told_by_its_setting_and_healed() {
-    let pair = Pair::builder().source_major(18).mirroring("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let pair = Pair::builder()
+        .source_major(18)
+        .mirroring("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
     pair.on_mirror("SELECT odoo_mirror.stop()");
     pair.wait_state("stopped");
     pair.on_source("ALTER SYSTEM SET idle_replication_slot_timeout = '1s'");
@@ -73,7 +87,9 @@ fn a_slot_that_lay_idle_for_too_long_is_told_by_its_setting_and_healed() {
     });
     pair.on_mirror("SELECT odoo_mirror.start()");
     let status = pair.wait_status("why", |status| {
-        status["refusals"][0]["what"].as_str().is_some_and(|what| what.contains("idle_replication_slot_timeout"))
+        status["refusals"][0]["what"]
+            .as_str()
+            .is_some_and(|what| what.contains("idle_replication_slot_timeout"))
     });
     assert!(!status["refusals"].to_string().contains("removed WAL"), "{status:#}");
     pair.wait_status("healed", |status| status["stale"] == false && status["state"] == "streaming");
