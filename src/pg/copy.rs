@@ -52,7 +52,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     drop(workers);
     loop {
         while range(network, settings, Guard::Noted, None)? != Copied::None {}
-        if !rewritten(network, settings, None)? {
+        if !rewritten(network, settings, None)?? {
             transaction::transaction(registry::forget_given_up_ranges)?;
             return indexes::build_all(Others::Await, || still_wanted(settings));
         }
@@ -60,8 +60,12 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
 }
 
 /// Marks ranges that were read before their table was rewritten, since a rewrite may change rows without an event:
-/// they are copied again. True: there were some.
-pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>) -> Result<bool, Error> {
+/// they are copied again. True: there were some. An Err inside: the source can't be asked now.
+pub fn rewritten(
+    network: &mut Network,
+    settings: &Settings,
+    only: Option<&str>,
+) -> Result<Result<bool, Error>, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
     tables.retain(|table| table.state == TableState::Copying && only.is_none_or(|name| name == table.name));
     let pick = |event| match event {
@@ -69,7 +73,11 @@ pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>)
         other => Err(other),
     };
     let oids = tables.iter().map(|table| table.source.oid).collect();
-    let filenodes = network.answer(Request::Filenodes { tables: oids }, pick, || still_wanted(settings))?;
+    let answer = network.answer(Request::Filenodes { tables: oids }, pick, || still_wanted(settings))?;
+    let filenodes = match answer {
+        Ok(filenodes) => filenodes,
+        Err(error) => return Ok(Err(error)),
+    };
     let mut again = false;
     for table in &tables {
         let Some((_, now)) = filenodes.iter().find(|(oid, _)| *oid == table.source.oid) else { continue };
@@ -78,7 +86,7 @@ pub fn rewritten(network: &mut Network, settings: &Settings, only: Option<&str>)
             again = true;
         }
     }
-    Ok(again)
+    Ok(Ok(again))
 }
 
 /// What a chunk's snapshot must see.
@@ -126,6 +134,10 @@ pub fn range(
                     live.copying_bytes = 0;
                 }
             });
+            if guard == Guard::Passed && !here && !network.link().has_ended() && no_session(&error) {
+                board::set_error(&error);
+                return Ok(Copied::Waits(error.message));
+            }
             // What the destination refuses, or the source won't give, concerns that table alone.
             if error.verdict == Verdict::RetrySlowly && (here || error.sqlstate.is_some()) {
                 transaction::transaction(|| fail(&failed, here, &error))?;
@@ -134,6 +146,12 @@ pub fn range(
             Err(error)
         }
     }
+}
+
+/// Whether the source said that it lets nobody in, or passes by itself: the stream that runs is sound all the same.
+fn no_session(error: &Error) -> bool {
+    let refuses = |code: &str| code.starts_with("28") || code.starts_with("53");
+    error.sqlstate.as_deref().is_some_and(|code| refuses(code) || error.verdict == Verdict::Retry)
 }
 
 /// What failed.

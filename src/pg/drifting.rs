@@ -53,6 +53,11 @@ struct Noticed {
 }
 
 impl Drifting {
+    /// Whether a look found tables to differ, and nothing was done about it yet.
+    pub(super) fn has_noticed(&self) -> bool {
+        self.noticed.is_some()
+    }
+
     /// Whether something is to be done soon.
     pub(super) fn is_waiting(&self) -> bool {
         self.noticed.is_some() || self.again_at.is_some()

@@ -85,7 +85,7 @@ fn is_clean(following: &Following<'_>, published: &[SourceTable]) -> bool {
         now.is_some_and(|now| now.name == table.source.name && !drift::differs(&table.source, now))
     };
     let claims = |table: &&Table| table.state == TableState::Ready;
-    !following.drifting.is_waiting() && following.tables.iter().filter(claims).all(same)
+    !following.drifting.has_noticed() && following.tables.iter().filter(claims).all(same)
 }
 
 /// Has the source looked at for a reader that waits, once the stream has come so far.
@@ -110,8 +110,7 @@ pub(super) fn tend(following: &mut Following<'_>) {
 pub(super) fn publish(following: &Following<'_>) -> Result<(), Error> {
     let to = following.proving.looked_to.0;
     let behind = board::read(|board| board.shown.to < to).unwrap_or(false);
-    let drifts = following.tables.iter().any(|table| table.drift.is_some());
-    if behind && !drifts && !transaction::transaction(registry::ready_ones_are_suspect)? {
+    if behind && !transaction::transaction(registry::ready_ones_are_suspect)? {
         board::write(|board| board.shown.to = board.shown.to.max(to));
     }
     Ok(())

@@ -122,12 +122,21 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
                 following.source_again_at = Instant::now() + SOURCE_WAITS;
             }
             copy::Copied::None | copy::Copied::More => {
-                if !copy::rewritten(following.network, following.settings, Some(name))? {
-                    transaction::transaction(registry::set_catching_up)?;
-                    indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
+                match copy::rewritten(following.network, following.settings, Some(name))? {
+                    Ok(again) => {
+                        if !again {
+                            transaction::transaction(registry::set_catching_up)?;
+                            indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
+                        }
+                        board::set_state(State::Streaming, "");
+                        following.look_again();
+                    }
+                    Err(error) => {
+                        board::set_state(State::Streaming, &error.message);
+                        board::set_error(&error);
+                        following.source_again_at = Instant::now() + SOURCE_WAITS;
+                    }
                 }
-                board::set_state(State::Streaming, "");
-                following.look_again();
             }
         }
     }

@@ -96,7 +96,7 @@ pub enum Event {
         error: Error,
     },
     /// Of the tables asked for, by OID.
-    Filenodes(Vec<(u32, u32)>),
+    Filenodes(Result<Vec<(u32, u32)>, Error>),
     Seen(Box<Result<Seen, Error>>),
     /// The stream begins; the main thread may read it when it is lent.
     Lease(Lease),

@@ -159,12 +159,14 @@ async fn answer(
             Event::Writers(xids)
         }
         Request::Filenodes { tables } => {
-            let sql = connector.sql().await?;
-            let query =
-                "SELECT t, coalesce(pg_catalog.pg_relation_filenode(t), 0::oid) FROM unnest($1::oid[]) t";
-            let rows = sql.query(query, &[&tables]).await?;
-            let pairs = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
-            Event::Filenodes(pairs.collect::<Result<_, tokio_postgres::Error>>()?)
+            let looked = async {
+                let sql = connector.sql().await?;
+                let query =
+                    "SELECT t, coalesce(pg_catalog.pg_relation_filenode(t), 0::oid) FROM unnest($1::oid[]) t";
+                let rows = sql.query(query, &[&tables]).await?;
+                rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+            };
+            Event::Filenodes(looked.await)
         }
         Request::Look { publication, excluded } => {
             let looked = async {
