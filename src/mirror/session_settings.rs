@@ -87,7 +87,8 @@ pub const FIXED: [Setting; 35] = [
     here("enable_indexscan", "on", "likewise"),
     here("enable_nestloop", "on", "likewise"),
     here("enable_tidscan", "on", "rows without a key are found by their place"),
-    here("jit", "off", "statements are short, and many"),
+    // Compiling a look at the catalog takes seconds, running it milliseconds.
+    both("jit", "off", "statements are short, and many"),
 ];
 
 /// What is left as it is, by name or by how the name begins (`enable_*`), and why.
