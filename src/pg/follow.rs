@@ -197,10 +197,7 @@ impl<'a> Following<'a> {
                     self.look_again();
                 }
                 Some(_) => {}
-                None => {
-                    self.publish();
-                    self.urge();
-                }
+                None => self.publish(),
             }
             self.confirm();
             if self.open {

@@ -8,8 +8,6 @@ use super::applying::hold_extension;
 use super::follow::Following;
 use super::{board, looks, origin, progress, transaction};
 use crate::error::Error;
-use crate::source::link::Request;
-use crate::source::stream::StreamCommand;
 use crate::wire::Lsn;
 
 impl Following<'_> {
@@ -51,14 +49,6 @@ impl Following<'_> {
             self.care = Care::None;
         }
         Ok(())
-    }
-
-    /// Nothing comes, although the source has more: an idle one says where it is only now and then.
-    pub(super) fn urge(&self) {
-        let gauges = &self.network.link().gauges;
-        if gauges.source().is_past(gauges.received().max(self.applied)) {
-            self.network.ask(Request::Command(StreamCommand::Ask));
-        }
     }
 
     /// Puts the state of things on the board.

@@ -51,7 +51,7 @@ pub struct WatchRequest {
 }
 
 /// The least time that a look gets: a busy source answers late, and that is no failure.
-const LOOK_TAKES: Duration = Duration::from_secs(3);
+const LOOK_TAKES: Duration = Duration::from_secs(10);
 
 /// Between two questions for the end of the source's WAL, over the session that the last look left.
 const PULSE: Duration = Duration::from_secs(1);
