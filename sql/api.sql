@@ -29,7 +29,7 @@ BEGIN
         source = excluded.source, password_secret = excluded.password_secret, publication = excluded.publication,
         slot = excluded.slot, configured_by = excluded.configured_by, by_superuser = excluded.by_superuser,
         configured_at = pg_catalog.now();
-    PERFORM odoo_mirror_internal.wake();
+    PERFORM odoo_mirror_internal.wake(ends_life => true);
     RETURN checked || pg_catalog.jsonb_build_object('publication', publication, 'slot', slot, 'next',
         'SELECT odoo_mirror.start()');
 END
@@ -49,7 +49,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'First run SELECT odoo_mirror.configure(''host=… dbname=… user=…'').';
     END IF;
-    PERFORM odoo_mirror_internal.wake();
+    PERFORM odoo_mirror_internal.wake(ends_life => true);
     RETURN 'starting: SELECT odoo_mirror.status() shows how it goes';
 END
 $$;
@@ -59,7 +59,7 @@ CREATE FUNCTION odoo_mirror.stop() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE odoo_mirror_internal.settings SET wanted = 'stopped';
-    PERFORM odoo_mirror_internal.wake(stopping => true);
+    PERFORM odoo_mirror_internal.wake(ends_life => true);
     RETURN 'stopping: the slot stays, and keeps WAL on the source until start() or uninstall()';
 END
 $$;

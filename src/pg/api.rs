@@ -128,15 +128,15 @@ mod odoo_mirror_internal {
         owner::caller_is_superuser()
     }
 
-    /// Wakes the worker when the calling transaction commits.
+    /// Wakes the worker when the calling transaction commits. `ends_life`: what it is doing isn't wanted any more.
     #[pg_extern(volatile)]
-    fn wake(stopping: default!(bool, false)) {
+    fn wake(ends_life: default!(bool, false)) {
         pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || {
             board::write(|board| {
-                board.stop_asked = stopping;
+                board.will += u64::from(ends_life);
                 board.calls += 1;
             });
-            super::wake_worker();
+            super::wake_worker(ends_life);
         });
     }
 
@@ -158,7 +158,7 @@ mod odoo_mirror_internal {
             if Instant::now() >= ask_at {
                 ask_at = Instant::now() + Duration::from_millis(100);
                 shown::ask(wanted);
-                super::wake_worker();
+                super::wake_worker(false);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -172,8 +172,12 @@ mod odoo_mirror_internal {
     #[pg_extern(volatile)]
     fn give_up() -> &'static str {
         require_worker();
-        board::write(|board| board.uninstall = 1);
-        wake_worker();
+        board::write(|board| {
+            board.uninstall = 1;
+            board.will += 1;
+            board.calls += 1;
+        });
+        wake_worker(true);
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             wait::wait(Duration::from_millis(20));
@@ -230,15 +234,19 @@ fn refuse(
     unreachable!("reporting an error leaves the function")
 }
 
-fn wake_worker() {
-    let pid = board::read(|board| board.worker_pid).unwrap_or(0);
+/// Wakes the worker; with `cancel`, also from a statement, which may build an index for an hour or wait for a lock.
+pub(super) fn wake_worker(cancel: bool) {
+    let (pid, lives) = board::read(|board| (board.worker_pid, board.lives)).unwrap_or_default();
     if pid == 0 {
         return;
     }
-    // SAFETY: the process array is looked up by pid; a latch may be set at any time.
+    // SAFETY: the process array is looked up by pid; a latch may be set, and a statement cancelled, at any time.
     unsafe {
         let process = pg_sys::BackendPidGetProc(pid);
         if !process.is_null() {
+            if cancel && lives {
+                libc::kill(pid, libc::SIGINT);
+            }
             pg_sys::SetLatch(&mut (*process).procLatch);
         }
     }
@@ -261,6 +269,11 @@ fn no_worker_here() -> Option<(&'static str, String, String)> {
             "Call this in that database, or set odoo_mirror.database in postgresql.conf and restart the server.".to_owned(),
         )
     })
+}
+
+/// Whether the worker looks after this database.
+pub(super) fn is_of_this_database() -> bool {
+    no_worker_here().is_none()
 }
 
 fn current_database() -> String {

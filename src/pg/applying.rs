@@ -8,8 +8,8 @@ use pgrx::prelude::*;
 use super::apply::{Applied, Care};
 use super::board::{self, State};
 use super::follow::Following;
-use super::mirror::still_wanted;
-use super::{drifting, memory, origin, quarantine, registry, transaction, wait};
+use super::wanted::still_wanted;
+use super::{drifting, endpoint, memory, origin, quarantine, registry, transaction, wait};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::table_state::Failure;
@@ -51,10 +51,11 @@ impl Following<'_> {
                 self.network.link().hungry();
                 return Ok(());
             }
+            still_wanted(self.settings)?;
             if error.verdict == Verdict::Retry && whole {
                 board::set_state(State::Streaming, &format!("applying again: {error}"));
                 board::set_error(&error);
-                still_wanted(self.settings)?;
+                endpoint::tend_between_transactions();
                 if let Some(why) = self.network.link().gauges.slot_given_up.get() {
                     return Err(Error::gate(why.clone()).hint(error.message));
                 }
@@ -109,7 +110,6 @@ impl Following<'_> {
         self.publish();
         if std::mem::take(&mut self.changed) {
             self.tables = transaction::transaction(registry::tables)?;
-            self.tell = true;
         }
         Ok(())
     }

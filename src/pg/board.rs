@@ -221,8 +221,10 @@ pub struct Board {
     pub uninstall: u8,
     /// How often start(), stop() and the like were called: the worker looks what for.
     pub calls: u64,
-    /// Set by stop() at its commit, for a worker in the middle of a transaction.
-    pub stop_asked: bool,
+    /// How often stop(), start(), configure() and uninstall() were called, each of which ends the life that runs.
+    pub will: u64,
+    /// A life runs that any of these may cut short, also in the middle of a statement.
+    pub lives: bool,
     pub tables: [LiveTable; LIVE_TABLES],
 }
 
@@ -276,7 +278,8 @@ impl Default for Board {
             error: none,
             uninstall: 0,
             calls: 0,
-            stop_asked: false,
+            will: 0,
+            lives: false,
             tables: [table; LIVE_TABLES],
         }
     }

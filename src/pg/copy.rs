@@ -2,8 +2,9 @@
 //! broken off at any point goes on with the ranges that are missing.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, DynamicBackgroundWorker};
 use pgrx::prelude::*;
@@ -11,12 +12,12 @@ use pgrx::prelude::*;
 use super::board::{self, State};
 use super::copy_in::{Broken, copy_in};
 use super::indexes::{self, Others};
-use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE};
 use super::owner::AsOwner;
 use super::progress::{self, Settings};
 use super::registry::{self, Table};
 use super::sql::{self, Row};
+use super::wanted::still_wanted;
 use super::{guc, mirror, quarantine, transaction, wait, worker};
 use crate::error::{Error, Verdict, sqlstate};
 use crate::mirror::quote::quote_identifier;
@@ -25,6 +26,7 @@ use crate::mirror::table_state::{Failure, TableState};
 use crate::source::chunk::ChunkRequest;
 use crate::source::guarded::Wanted;
 use crate::source::link::{Event, Request};
+use crate::wire::Lsn;
 
 /// The first copy of all tables, before the stream starts: by copy workers at the same time, as far as there are
 /// any, and by this worker for what they leave.
@@ -36,23 +38,18 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
         Event::Writers(xids) => Ok(xids),
         other => Err(other),
     };
-    let must_see = network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
+    let must_see = network.answer(Request::Writers { tables: oids }, pick)?;
     transaction::transaction(|| progress::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
-    let mut looked = Instant::now();
     while workers.running() {
         // Ends early when a worker ends: the postmaster sets our latch then.
         wait::wait(PATIENCE);
-        if looked.elapsed() >= PATIENCE {
-            looked = Instant::now();
-            still_wanted(settings)?;
-        }
-        while network.next(Duration::ZERO)?.is_some() {}
+        network.gather()?;
     }
     drop(workers);
     loop {
         while range(network, settings, Guard::Noted, None)? != Copied::None {}
-        if !rewritten(network, settings, None)?? {
+        if !rewritten(network, None)?? {
             transaction::transaction(registry::forget_given_up_ranges)?;
             return indexes::build_all(Others::Await, || still_wanted(settings));
         }
@@ -63,7 +60,6 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
 /// they are copied again. True: there were some. An Err inside: the source can't be asked now.
 pub fn rewritten(
     network: &mut Network,
-    settings: &Settings,
     only: Option<&str>,
 ) -> Result<Result<bool, Error>, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
@@ -73,7 +69,7 @@ pub fn rewritten(
         other => Err(other),
     };
     let oids = tables.iter().map(|table| table.source.oid).collect();
-    let answer = network.answer(Request::Filenodes { tables: oids }, pick, || still_wanted(settings))?;
+    let answer = network.answer(Request::Filenodes { tables: oids }, pick)?;
     let filenodes = match answer {
         Ok(filenodes) => filenodes,
         Err(error) => return Ok(Err(error)),
@@ -211,6 +207,14 @@ fn claim(table: Option<&str>) -> Result<Option<(Table, i32)>, Error> {
     Ok(table.map(|table| (table, sql::number(row, 1) as i32)))
 }
 
+/// How a chunk begins, or that it doesn't.
+enum Started {
+    Snapshot(String, Lsn, u32),
+    GivenUp(String),
+    Drifted(String),
+    Failed(Error),
+}
+
 fn copy_range(
     network: &mut Network,
     settings: &Settings,
@@ -228,22 +232,28 @@ fn copy_range(
     let this = next_id();
     let request = request(this, table, &settings.publication, range.range, guard, must_see);
     network.ask(Request::Chunk(request));
-    let (text, past, filenode) = loop {
-        match network.next(PATIENCE).map_err(Broken::There)? {
-            Some(Event::ChunkStarted { id, snapshot, past, filenode }) if id == this => {
-                break (snapshot, past, filenode);
-            }
-            Some(Event::ChunkGivenUp { id, why }) if id == this => return Ok(Copied::Waits(why)),
-            Some(Event::ChunkDrifted { id, why }) if id == this => {
-                // Its rows are compared when it is known what the source has by now.
-                transaction::attempt(|| registry::drifted(&table.name, &why)).map_err(Broken::There)?;
-                return Ok(Copied::More);
-            }
-            Some(Event::ChunkFailed { id, error }) if id == this => return Err(Broken::There(error)),
-            Some(Event::Waiting(why)) => board::set_state(State::Copying, &why),
-            Some(_) => {}
-            None => check_pulse().map_err(Broken::There)?,
+    let started = network.wait_for(|event| match event {
+        Event::ChunkStarted { id, snapshot, past, filenode } if id == this => {
+            Ok(Started::Snapshot(snapshot, past, filenode))
         }
+        Event::ChunkDrifted { id, why } if id == this => Ok(Started::Drifted(why)),
+        Event::ChunkFailed { id, error } if id == this => Ok(Started::Failed(error)),
+        Event::ChunkGivenUp { id, why } if id == this => Ok(Started::GivenUp(why)),
+        Event::Waiting(why) => {
+            board::set_state(State::Copying, &why);
+            Err(Event::Waiting(why))
+        }
+        other => Err(other),
+    });
+    let (text, past, filenode) = match started.map_err(Broken::There)? {
+        Started::Snapshot(text, past, filenode) => (text, past, filenode),
+        Started::GivenUp(why) => return Ok(Copied::Waits(why)),
+        Started::Drifted(why) => {
+            // Its rows are compared when it is known what the source has by now.
+            transaction::attempt(|| registry::drifted(&table.name, &why)).map_err(Broken::There)?;
+            return Ok(Copied::More);
+        }
+        Started::Failed(error) => return Err(Broken::There(error)),
     };
     if range.replace {
         let key = table.shape.key.first().map(String::as_str).unwrap_or_default();
@@ -261,27 +271,26 @@ fn copy_range(
     let bytes = Cell::new(0u64);
     let columns: Vec<String> = table.shape.columns.iter().map(|column| column.name.clone()).collect();
     let average = (table.source.bytes.max(1) as f64 / table.source.estimated_rows.max(1) as f64).max(1.0);
-    let feed = || loop {
-        match network.next(PATIENCE)? {
-            Some(Event::Rows { id, rows: piece }) if id == this => {
-                bytes.set(bytes.get() + piece.len() as u64);
-                // Rows are counted when the range is in; until then their number follows from the bytes.
-                let rows = (bytes.get() as f64 / average) as u64;
-                board::write(|board| {
-                    if let Some(live) = board.table(&table.name) {
-                        live.copying_rows = rows;
-                        live.copying_bytes = bytes.get();
-                    }
-                });
-                return Ok(Some(piece));
-            }
-            Some(Event::ChunkDone { id }) if id == this => return Ok(None),
-            Some(Event::ChunkFailed { id, error }) if id == this => return Err(error),
+    let feed = || {
+        let piece = network.wait_for(|event| match event {
+            Event::Rows { id, rows: piece } if id == this => Ok(Ok(Some(piece))),
+            Event::ChunkDone { id } if id == this => Ok(Ok(None)),
+            Event::ChunkFailed { id, error } if id == this => Ok(Err(error)),
             // A partition, say, went while it was read: it is found gone when the range is read again.
-            Some(Event::ChunkDrifted { id, why }) if id == this => return Err(Error::retry(why)),
-            Some(_) => {}
-            None => check_pulse()?,
-        }
+            Event::ChunkDrifted { id, why } if id == this => Ok(Err(Error::retry(why))),
+            other => Err(other),
+        })?;
+        let Some(piece) = piece? else { return Ok(None) };
+        bytes.set(bytes.get() + piece.len() as u64);
+        // Rows are counted when the range is in; until then their number follows from the bytes.
+        let rows = (bytes.get() as f64 / average) as u64;
+        board::write(|board| {
+            if let Some(live) = board.table(&table.name) {
+                live.copying_rows = rows;
+                live.copying_bytes = bytes.get();
+            }
+        });
+        Ok(Some(piece))
     };
     let rows = copy_in(&table.name, &columns, table.shape.copy_binary, Box::new(feed))?;
     board::write(|board| {
@@ -327,14 +336,6 @@ fn request(
         must_see,
         look_for_writers: (guard == Guard::Passed).then_some(PAUSE_AT_MOST),
     }
-}
-
-/// Inside the copy's transaction its snapshot shows old settings; the board tells.
-fn check_pulse() -> Result<(), Error> {
-    if board::read(|board| board.uninstall == 1 || board.stop_asked).unwrap_or(false) {
-        return Err(Error::retry("the mirror was told to stop"));
-    }
-    Ok(())
 }
 
 /// Copy workers that run; dropped, they are told to end.
@@ -390,15 +391,19 @@ pub extern "C-unwind" fn odoo_mirror_copy_worker(argument: pg_sys::Datum) {
 
 fn copy_ranges() -> Result<(), Error> {
     let settings = transaction::transaction(progress::settings)?;
-    let Some(settings) = settings else { return Ok(()) };
-    let mut network = Network::start(mirror::connector(&settings)?)?;
+    let Some(settings) = settings.map(Rc::new) else { return Ok(()) };
+    let connector = mirror::connector(&settings)?;
     let launcher = pgrx::bgworkers::BackgroundWorker::get_extra().parse::<i32>().unwrap_or(0);
-    let wanted = || match board::read(|board| board.worker_pid == launcher) {
-        Some(true) => check_pulse(),
+    let watched = Rc::clone(&settings);
+    let wanted = move || match board::read(|board| board.worker_pid == launcher) {
+        Some(true) => still_wanted(&watched),
         _ => Err(Error::retry("the worker that wanted copies is gone")),
     };
+    let wanted = Rc::new(wanted);
+    let waiting = Rc::clone(&wanted);
+    let mut network = Network::start(connector, move || waiting())?;
     while range(&mut network, &settings, Guard::Noted, None)? != Copied::None {
         wanted()?;
     }
-    indexes::build_all(Others::Leave, wanted)
+    indexes::build_all(Others::Leave, || wanted())
 }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use super::board::{self, State};
 use super::follow::Following;
 use super::indexes::{self, Others};
-use super::mirror::{self, still_wanted};
+use super::mirror;
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
+use super::wanted::still_wanted;
 use super::{ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
@@ -75,8 +76,8 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), E
     let table =
         tables.iter().filter(|table| table.is_sound()).find(|table| table.source.oid == unfit.relation.id);
     if let Some(table) = table {
-        let seen = look(following, told_to_go_on)?;
-        let binary = following.binary;
+        let seen = look(following)?;
+        let binary = following.stream.binary;
         transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
         reconcile::leave(following, &table.name);
         following.drifting.altered = true;
@@ -84,7 +85,7 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), E
     }
     following.tables = transaction::attempt(registry::tables)?;
     let tables = following.stream_tables();
-    following.network.ask(Request::Command(StreamCommand::Refit { tables }));
+    following.stream.refit(following.network, tables);
     Ok(())
 }
 
@@ -123,8 +124,7 @@ pub(super) fn look_if_suspected(following: &mut Following<'_>) -> Result<Option<
     if !std::mem::take(&mut following.drifting.suspects) || following.drifting.noticed.is_some() {
         return Ok(None);
     }
-    let settings = following.settings;
-    Ok(look(following, || still_wanted(settings))?.ok())
+    Ok(look(following)?.ok())
 }
 
 /// Notes what a look at the catalog shows to differ.
@@ -181,8 +181,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
 fn settle(following: &mut Following<'_>) -> Result<(), Error> {
     pause(following)?;
     let Some(noticed) = following.drifting.noticed.take() else { return Ok(()) };
-    let settings = following.settings;
-    let Ok(seen) = look(following, || still_wanted(settings))? else { return Ok(()) };
+    let Ok(seen) = look(following)? else { return Ok(()) };
     let tables = transaction::transaction(registry::tables)?;
     for (name, generation, before) in &noticed.tables {
         let known = tables.iter().find(|table| table.name == *name && table.generation == *generation);
@@ -199,7 +198,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
             Some(Outcome::Follow { changes, becomes })
                 if table.state == TableState::Ready || changes.is_empty() =>
             {
-                let binary = following.binary;
+                let binary = following.stream.binary;
                 let followed = transaction::transaction(|| follow(table, &changes, &becomes, binary));
                 match followed {
                     Err(error) if error.verdict != Verdict::Retry => {
@@ -236,8 +235,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
 /// Tables that can't be followed are taken over as they are by now, and their rows compared; readers keep them.
 fn take_over(following: &mut Following<'_>) -> Result<(), Error> {
     following.drifting.again_at = Some(Instant::now() + AGAIN);
-    let settings = following.settings;
-    let Ok(seen) = look(following, || still_wanted(settings))? else { return Ok(()) };
+    let Ok(seen) = look(following)? else { return Ok(()) };
     pause(following)?;
     let tables = transaction::transaction(registry::tables)?;
     let shapes = transaction::transaction(|| Ok(MirrorShape::of_all(&seen.tables, &type_here)))?;
@@ -368,10 +366,7 @@ fn as_kept(table: &Table, now: &SourceTable) -> SourceTable {
 }
 
 /// What the source publishes now; an Err inside: it couldn't be looked at.
-fn look(
-    following: &mut Following<'_>,
-    meanwhile: impl FnMut() -> Result<(), Error>,
-) -> Result<Result<Seen, Error>, Error> {
+fn look(following: &mut Following<'_>) -> Result<Result<Seen, Error>, Error> {
     let request = Request::Look {
         publication: following.settings.publication.clone(),
         excluded: guc::excluded_columns(),
@@ -380,16 +375,7 @@ fn look(
         Event::Seen(seen) => Ok(*seen),
         other => Err(other),
     };
-    following.network.answer(request, pick, meanwhile)
-}
-
-/// Within a transaction settings can't be asked whether the mirror is wanted.
-fn told_to_go_on() -> Result<(), Error> {
-    let told_to_stop = board::read(|board| board.stop_asked || board.uninstall == 1);
-    match told_to_stop {
-        Some(true) => Err(Error::retry("the mirror was told to stop")),
-        _ => Ok(()),
-    }
+    following.network.answer(request, pick)
 }
 
 /// Takes up what the registry says by now.
@@ -402,9 +388,7 @@ fn reload(following: &mut Following<'_>) -> Result<(), Error> {
 /// Stops the stream between two transactions, until the tables are told to it.
 fn pause(following: &mut Following<'_>) -> Result<(), Error> {
     following.drifting.altered = true;
-    following.pause()?;
-    following.tell = true;
-    Ok(())
+    following.pause()
 }
 
 /// For the rest of the transaction.

@@ -33,6 +33,14 @@ struct Running {
     asked: Option<Instant>,
 }
 
+/// As [`tend`], by whoever waits, which may be in a transaction: then nothing.
+pub fn tend_between_transactions() {
+    // SAFETY: reads this process's own state.
+    if !unsafe { pgrx::pg_sys::IsTransactionState() } {
+        tend();
+    }
+}
+
 /// Called by the worker again and again, outside a transaction.
 pub fn tend() {
     ENDPOINT.with_borrow_mut(|endpoint| {

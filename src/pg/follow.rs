@@ -8,11 +8,12 @@ use super::apply::{Applier, Care};
 use super::board::{self, State};
 use super::counting::Counting;
 use super::drifting::{self, Drifting};
-use super::mirror::still_wanted;
 use super::network::{Network, PATIENCE, Reading};
 use super::progress::{Progress, Settings};
 use super::reconcile::{self, Reconciling};
 use super::registry::{self, Table};
+use super::stream::Stream;
+use super::wanted::still_wanted;
 use super::{
     applying, endpoint, gate, guc, jobs, memory, origin, quarantine, session, shown, tending, transaction,
     wait,
@@ -23,7 +24,7 @@ use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
 use crate::source::probe::Probed;
-use crate::source::stream::{Bounds, StreamCommand, StreamRequest};
+use crate::source::stream::{Bounds, StreamRequest};
 use crate::source::watch::Watched;
 use crate::wire::Lsn;
 
@@ -63,7 +64,6 @@ pub fn follow(
         progress.timings.causes[cause] += 1;
     }
     let mut following = Following::new(network, settings, tables, progress, counting, start);
-    following.binary = binary;
     following.applier.hold(transaction::transaction(quarantine::held)?);
     // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
     let oids = following.tables.iter().map(|table| table.source.oid).collect();
@@ -71,12 +71,11 @@ pub fn follow(
         Event::Writers(xids) => Ok(xids),
         other => Err(other),
     };
-    let writers =
-        following.network.answer(Request::Writers { tables: oids }, pick, || still_wanted(settings))?;
+    let writers = following.network.answer(Request::Writers { tables: oids }, pick)?;
     following.reconciling.passed.add(writers);
     reconcile::choose(&mut following)?;
     following.tells = transaction::transaction(memory::is_wanted)?;
-    following.network.ask(Request::Stream(StreamRequest {
+    let request = StreamRequest {
         slot: settings.slot.clone(),
         publication: settings.publication.clone(),
         start,
@@ -88,8 +87,15 @@ pub fn follow(
             bytes: BATCH_BYTES,
             age: Duration::from_millis(guc::FLUSH_INTERVAL.get() as u64),
         },
-    }));
-    following.run()
+    };
+    following.stream.start(following.network, request);
+    let ended = following.run();
+    if wait::told_to_end() {
+        transaction::abort();
+        wait::end(|| following.note());
+    }
+    wait::end_politely(false);
+    ended
 }
 
 pub(super) struct Following<'a> {
@@ -119,11 +125,8 @@ pub(super) struct Following<'a> {
     /// None: look again at once, there is more to do.
     last_look: Option<Instant>,
     pub(super) began: Instant,
-    /// Tables changed: the stream must be told at the next pause.
-    pub(super) tell: bool,
+    pub(super) stream: Stream,
     watched: Option<Box<Watched>>,
-    /// Values come in their types' binary form.
-    pub(super) binary: bool,
     pub(super) drifting: Drifting,
     pub(super) reconciling: Reconciling,
     pub(super) proving: shown::Proving,
@@ -163,9 +166,8 @@ impl<'a> Following<'a> {
             last_note: now,
             last_look: Some(now),
             began: now,
-            tell: false,
+            stream: Stream::default(),
             watched: None,
-            binary: false,
             drifting: Drifting::default(),
             reconciling: Reconciling::default(),
             proving: shown::Proving::default(),
@@ -178,41 +180,19 @@ impl<'a> Following<'a> {
         self.network.link().hungry();
         loop {
             let wait = match self.last_look {
-                None => Duration::ZERO,
-                Some(_) if self.unflushed.is_empty() => PATIENCE,
-                Some(_) => FLUSH_LOOK,
+                // What there is to do is done between two source transactions.
+                None if !self.open => Duration::ZERO,
+                _ if self.unflushed.is_empty() => PATIENCE,
+                _ => FLUSH_LOOK,
             };
             let reading = Reading { open: self.open, eager: self.may_apply_in_parts() };
             let event = self.network.next_of_stream(self.reconciling.patience(wait), reading)?;
-            match event {
-                Some(Event::Batch(batch)) => self.batch(&batch)?,
-                Some(Event::Idle { position }) => self.idle(position),
-                Some(Event::Streaming) => self.streams(),
-                Some(Event::Probed(probed)) => self.probed(*probed),
-                Some(Event::Watched(watched)) => {
-                    if let Some(snapshot) = &watched.snapshot {
-                        self.reconciling.saw(snapshot);
-                    }
-                    self.watched = Some(watched);
-                    self.look_again();
-                }
-                Some(_) => {}
-                None => self.publish(),
-            }
-            self.confirm();
+            self.dispatch(event)?;
             if self.open {
-                // The stream brings it all again after the next start.
-                let told_to_stop = board::read(|board| board.stop_asked || board.uninstall == 1);
-                if told_to_stop.unwrap_or(false) {
-                    return Err(Error::retry("the mirror was told to stop"));
-                }
                 continue;
             }
             endpoint::tend();
             wait::end_politely(true);
-            if wait::told_to_end() {
-                wait::end(|| self.note());
-            }
             reconcile::advance(self)?;
             shown::tend(self);
             self.look_after()?;
@@ -225,6 +205,27 @@ impl<'a> Following<'a> {
             self.look_again();
         }
         self.reconciling.probed(probed);
+    }
+
+    /// Takes what came, whoever waited for it; None: nothing did.
+    fn dispatch(&mut self, event: Option<Event>) -> Result<(), Error> {
+        match event {
+            Some(Event::Batch(batch)) => self.batch(&batch)?,
+            Some(Event::Idle { position }) => self.idle(position),
+            Some(Event::Streaming) => self.streams(),
+            Some(Event::Probed(probed)) => self.probed(*probed),
+            Some(Event::Watched(watched)) => {
+                if let Some(snapshot) = &watched.snapshot {
+                    self.reconciling.saw(snapshot);
+                }
+                self.watched = Some(watched);
+                self.look_again();
+            }
+            Some(_) => {}
+            None => self.publish(),
+        }
+        self.confirm();
+        Ok(())
     }
 
     fn streams(&mut self) {
@@ -264,11 +265,10 @@ impl<'a> Following<'a> {
             }
             drifting::tend(self)?;
             jobs::tend(self)?;
-            let tells = transaction::transaction(memory::is_wanted)?;
-            self.tell |= std::mem::replace(&mut self.tells, tells) != tells;
+            self.tells = transaction::transaction(memory::is_wanted)?;
             quarantine::tend(self)?;
-            self.tell |= reconcile::look(self)?;
-            tending::tend(self)?;
+            let chooses = reconcile::look(self)?;
+            tending::tend(self, chooses)?;
             gate::settle(&mut self.progress, &self.tables)?;
             shown::publish(self)?;
         }
@@ -308,23 +308,27 @@ impl<'a> Following<'a> {
         self.last_look = None;
     }
 
-    /// Brings the stream to a halt between two transactions; what it had gathered is applied.
+    /// Brings the stream to a halt between two transactions; what it had gathered is applied. The next round of [`tending::tend`]
+    /// resumes it. A transaction whose rest doesn't come ends the life, as it does elsewhere: when the source is silent for too long, or
+    /// the mirror is wanted no more.
     pub(super) fn pause(&mut self) -> Result<(), Error> {
-        self.network.ask(Request::Command(StreamCommand::Pause));
+        if self.stream.is_paused() {
+            return Ok(());
+        }
+        self.stream.ask_to_pause(self.network);
         self.network.link().hungry();
         loop {
-            match self.network.next(PATIENCE)? {
-                Some(Event::Paused) if !self.open => return Ok(()),
-                Some(Event::Paused) => return Err(Error::stop("the stream paused inside a transaction")),
-                Some(Event::Batch(batch)) => self.batch(&batch)?,
-                Some(Event::Idle { position }) => self.idle(position),
-                Some(Event::Probed(probed)) => self.probed(*probed),
-                Some(Event::Streaming) => self.streams(),
-                Some(Event::Watched(watched)) => self.watched = Some(watched),
-                Some(_) => {}
-                None => self.publish(),
+            let wait = if self.unflushed.is_empty() { PATIENCE } else { FLUSH_LOOK };
+            match self.network.next(wait)? {
+                Some(Event::Paused) if self.open => {
+                    return Err(Error::stop("the stream paused inside a transaction"));
+                }
+                Some(Event::Paused) => {
+                    self.stream.has_paused();
+                    return Ok(());
+                }
+                event => self.dispatch(event)?,
             }
-            self.confirm();
         }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::board::{self, State};
 use super::indexes::{self, Others};
-use super::mirror::{self, still_wanted};
+use super::mirror;
 use super::network::Network;
 use super::owner::AsOwner;
 use super::progress::{self, Progress, Settings};
 use super::refusals::{self, Kind};
 use super::registry::{self, Table};
 use super::table_making::{self, Filling};
+use super::wanted::still_wanted;
 use super::{guc, origin, sql, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
@@ -181,7 +182,7 @@ fn begin_anew(
     board::set_state(State::Preparing, &format!("{why}: making a new replication slot"));
     let failover = guc::FAILOVER_SLOT.get();
     let request = Request::CreateSlot { slot, anew: slot_is_there, give_up_at, failover };
-    let start = mirror::slot_made(network, settings, request)?;
+    let start = mirror::slot_made(network, request)?;
     let progress = Progress {
         source_address: SourceConfig::parse(&settings.source)?.address(),
         streaming: true,
@@ -211,7 +212,7 @@ fn begin_anew(
     if before.slot != settings.slot && before.made_here {
         let request = Request::LeaveSlot { slot: before.slot, applied: before.applied };
         let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
-        network.answer(request, pick, || still_wanted(settings))?;
+        network.answer(request, pick)?;
     }
     Ok(progress)
 }
@@ -225,13 +226,13 @@ pub fn fit_slot(network: &mut Network, settings: &Settings, inspection: &Inspect
     }
     let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
     let request = Request::SetFailover { slot: settings.slot.clone(), failover };
-    network.answer(request, pick, || still_wanted(settings))
+    network.answer(request, pick)
 }
 
 /// Drops the slot: the disk of the source can't wait until there is something else to go on with.
 fn give_up(network: &mut Network, settings: &Settings, why: &str) -> Result<(), Error> {
     let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
-    network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick, || still_wanted(settings))?;
+    network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick)?;
     transaction::transaction(|| progress::set_refused(why))
 }
 

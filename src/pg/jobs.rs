@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::follow::Following;
 use super::indexes::{self, Others};
 use super::registry::{self, Table};
+use super::wanted::still_wanted;
 use super::{mirror, objects, reconcile, sql, table_making, tending, transaction};
 use crate::error::Error;
 use crate::mirror::shape::MirrorShape;
@@ -122,12 +123,9 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
     })?;
     if inspection.is_some() {
         // A column may have come that an index was waiting for.
-        indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
+        indexes::build_all(Others::Await, || still_wanted(following.settings))?;
     }
     following.tables = transaction::transaction(registry::tables)?;
-    if inspection.is_some() {
-        following.tell = true;
-    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use super::network::Network;
 use super::progress::{self, Progress, Settings};
 use super::registry::{self, Table};
 use super::table_making::Filling;
+use super::wanted::still_wanted;
 use super::{
     copy, ddl_history, endpoint, follow, gate, guc, looks, objects, origin, secret, session, table_making,
     transaction,
@@ -33,15 +35,18 @@ use crate::wire::Lsn;
 static STUCK: Mutex<Stuck> = Mutex::new(Stuck::new());
 
 /// Runs the mirror until it is told to stop (Ok) or something fails.
-pub fn run(settings: &Settings) -> Result<(), Error> {
+pub fn run(settings: &Rc<Settings>, giving_up: bool) -> Result<(), Error> {
     session::set_lock_timeout();
-    let giving_up = board::read(|board| board.uninstall == 1).unwrap_or(false);
-    let started = connector(settings).and_then(Network::start);
+    let connector = connector(settings);
     if giving_up {
-        return uninstall(started, settings);
+        return uninstall(connector.and_then(|connector| Network::start(connector, || Ok(()))), settings);
     }
     session::takes_any_letter()?;
-    let mut network = started?;
+    let waiting = Rc::clone(settings);
+    let mut network = Network::start(connector?, move || {
+        endpoint::tend_between_transactions();
+        still_wanted(&waiting)
+    })?;
     board::set_state(State::Connecting, "connecting to the source");
     looks::begin();
     let lived = live(&mut network, settings);
@@ -137,7 +142,7 @@ pub fn inspect(
         Event::Inspected(inspection) => Ok(*inspection),
         other => Err(other),
     };
-    let answered = network.answer(Request::Inspect(request), pick, || still_wanted(settings))?;
+    let answered = network.answer(Request::Inspect(request), pick)?;
     let Ok(inspection) = answered else { return Ok(answered) };
     transaction::transaction(|| note_findings(&inspection.checks))?;
     let Some(failure) = inspection.failure else { return Ok(Ok(inspection)) };
@@ -168,39 +173,12 @@ fn note_findings(checks: &[check::Check]) -> Result<(), Error> {
     Ok(())
 }
 
-/// An error when stop(), uninstall(), configure() or DROP EXTENSION says that this life is over. Called again and again while
-/// something is waited for.
-pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
-    endpoint::tend();
-    let over = || Error::retry("the mirror was told to stop");
-    if board::read(|board| board.uninstall == 1).unwrap_or(false) {
-        return Err(over());
-    }
-    let now = transaction::transaction(|| {
-        let extension =
-            super::sql::value("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
-        if extension.is_none() { Ok(None) } else { progress::settings() }
-    })?;
-    match now {
-        Some(now)
-            if now.running
-                && now.started_here
-                && now.configured_at == settings.configured_at
-                && now.tuning == settings.tuning =>
-        {
-            Ok(())
-        }
-        _ => Err(over()),
-    }
-}
-
 /// A first start: the slot is made before any snapshot is taken, so that nothing falls between.
 fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) -> Result<Progress, Error> {
     board::set_state(State::Preparing, "making the replication slot");
     let (slot, give_up_at) = (settings.slot.clone(), guc::give_up_slot_at());
     let start = slot_made(
         network,
-        settings,
         Request::CreateSlot { slot, anew: false, give_up_at, failover: guc::FAILOVER_SLOT.get() },
     )?;
     let progress = Progress::at(inspection, settings, start)?;
@@ -214,7 +192,7 @@ fn begin(network: &mut Network, inspection: &Inspection, settings: &Settings) ->
 }
 
 /// Has the slot made, and returns where its stream begins.
-pub fn slot_made(network: &mut Network, settings: &Settings, request: Request) -> Result<Lsn, Error> {
+pub fn slot_made(network: &mut Network, request: Request) -> Result<Lsn, Error> {
     let pick = |event| match event {
         Event::SlotCreated { start } => Ok(start),
         Event::Waiting(why) => {
@@ -223,7 +201,7 @@ pub fn slot_made(network: &mut Network, settings: &Settings, request: Request) -
         }
         other => Err(other),
     };
-    network.answer(request, pick, || still_wanted(settings))
+    network.answer(request, pick)
 }
 
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
@@ -372,7 +350,7 @@ fn uninstall(network: Result<Network, Error>, settings: &Settings) -> Result<(),
     board::set_state(State::Stopped, "giving up the slot on the source");
     let dropped = network.and_then(|mut network| {
         let pick = |event| if matches!(event, Event::Done) { Ok(()) } else { Err(event) };
-        network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick, || Ok(()))
+        network.answer(Request::DropSlot { slot: settings.slot.clone() }, pick)
     });
     let done = dropped.and_then(|()| {
         transaction::transaction(|| {

@@ -9,6 +9,7 @@ mod copy_in;
 mod counting;
 mod ddl_history;
 mod drifting;
+mod dropping;
 mod endpoint;
 mod follow;
 mod gate;
@@ -31,11 +32,13 @@ mod secret;
 mod session;
 mod shown;
 mod sql;
+mod stream;
 mod table_making;
 mod telling;
 mod tending;
 mod transaction;
 mod wait;
+mod wanted;
 mod worker;
 
 use pgrx::prelude::*;
@@ -51,5 +54,6 @@ pub extern "C-unwind" fn _PG_init() {
     }
     guc::init();
     board::init();
+    dropping::init();
     worker::register();
 }

@@ -18,8 +18,9 @@ pub struct Network {
     wake: WaitSet,
     stream: Option<LeasedStream>,
     link: Link,
-    /// Events that came while an answer was waited for, to be had next.
+    /// Events that came while another was waited for, to be had next.
     kept: VecDeque<Event>,
+    wanted: Wanted,
     /// Calls and reloads that were seen.
     calls: (u64, u64),
     /// Readers' questions that were seen.
@@ -36,6 +37,19 @@ struct LeasedStream {
     lent: Option<Lent>,
 }
 
+/// Asked by all that waits here: its error ends the waiting.
+struct Wanted {
+    ask: Box<dyn Fn() -> Result<(), Error>>,
+    asked: Instant,
+}
+
+impl Wanted {
+    fn ask(&mut self) -> Result<(), Error> {
+        self.asked = Instant::now();
+        (self.ask)()
+    }
+}
+
 /// How the main thread would read the stream itself.
 #[derive(Clone, Copy)]
 pub struct Reading {
@@ -46,7 +60,11 @@ pub struct Reading {
 }
 
 impl Network {
-    pub fn start(connector: Connector) -> Result<Network, Error> {
+    /// `wanted` is asked again and again by whoever waits, outside a transaction and inside.
+    pub fn start(
+        connector: Connector,
+        wanted: impl Fn() -> Result<(), Error> + 'static,
+    ) -> Result<Network, Error> {
         let failed =
             |error: std::io::Error| Error::retry(format!("could not start the network thread: {error}"));
         let (link, remote) = link::pair().map_err(failed)?;
@@ -60,6 +78,7 @@ impl Network {
             stream: None,
             link,
             kept: VecDeque::new(),
+            wanted: Wanted { ask: Box::new(wanted), asked: Instant::now() },
             calls: calls(),
             asks: shown::asks(),
             called: false,
@@ -74,25 +93,48 @@ impl Network {
         &self.link
     }
 
-    /// Asks, and waits for what `pick` takes for the answer. What else comes, a batch perhaps, is kept for `next`:
-    /// nothing of the stream may get lost here. `meanwhile` is called now and then; its error ends the waiting.
+    /// Asks, and waits for what `pick` takes for the answer.
     pub fn answer<T>(
         &mut self,
         request: Request,
-        mut pick: impl FnMut(Event) -> Result<T, Event>,
-        mut meanwhile: impl FnMut() -> Result<(), Error>,
+        pick: impl FnMut(Event) -> Result<T, Event>,
     ) -> Result<T, Error> {
-        let mut kept = std::mem::take(&mut self.kept);
         self.ask(request);
-        let answer = loop {
-            match self.next(PATIENCE)?.map(&mut pick) {
-                Some(Ok(answer)) => break answer,
-                Some(Err(other)) => kept.push_back(other),
-                None => meanwhile()?,
+        self.wait_for(pick)
+    }
+
+    /// Waits for an event that `pick` takes. What else comes, a batch perhaps, is kept for `next`: nothing of the stream may get lost
+    /// here.
+    pub fn wait_for<T>(&mut self, mut pick: impl FnMut(Event) -> Result<T, Event>) -> Result<T, Error> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let picked = loop {
+            match self.next(PATIENCE).map(|event| event.map(&mut pick)) {
+                Ok(Some(Ok(picked))) => break Ok(picked),
+                Ok(Some(Err(other))) => keep(&mut kept, other),
+                Ok(None) => {}
+                Err(error) => break Err(error),
             }
         };
         self.kept = kept;
-        Ok(answer)
+        picked
+    }
+
+    /// Takes what has come, for `next`: who waits for something else than events must not hold up the network thread.
+    pub fn gather(&mut self) -> Result<(), Error> {
+        let mut kept = std::mem::take(&mut self.kept);
+        let mut gathered = Ok(());
+        loop {
+            match self.next(Duration::ZERO) {
+                Ok(Some(event)) => keep(&mut kept, event),
+                Ok(None) => break,
+                Err(error) => {
+                    gathered = Err(error);
+                    break;
+                }
+            }
+        }
+        self.kept = kept;
+        gathered
     }
 
     /// Whether a function of ours was called or a setting changed, since this was last asked.
@@ -111,13 +153,18 @@ impl Network {
     }
 
     fn next_reading(&mut self, timeout: Duration, reading: Option<Reading>) -> Result<Option<Event>, Error> {
+        // Between two source transactions the main loop asks, less often.
+        let asks = reading.is_none_or(|reading| reading.open);
+        if wait::told_to_end() || asks && self.wanted.asked.elapsed() >= PATIENCE {
+            self.wanted.ask()?;
+        }
         if let Some(event) = self.kept.pop_front() {
             return Ok(Some(event));
         }
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(event) = self.link.try_event()? {
-                wait::serve_interrupts();
+                wait::serve_interrupts_of_the_worker();
                 match event {
                     Event::Lease(lease) => {
                         let wake = WaitSet::new(&[self.link.wake_fd(), lease.socket()]);
@@ -142,7 +189,7 @@ impl Network {
             {
                 // Only by a lending that was told: whatever is handed over before another one comes first.
                 let read = stream.lease.read(lent, reading.open, reading.eager);
-                wait::serve_interrupts();
+                wait::serve_interrupts_of_the_worker();
                 match read {
                     Read::Batch(batch) => return Ok(Some(Event::Batch(batch))),
                     Read::Idle { position } => return Ok(Some(Event::Idle { position })),
@@ -151,7 +198,10 @@ impl Network {
                 }
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || wait::told_to_end() {
+            if wait::told_to_end() {
+                self.wanted.ask()?;
+            }
+            if left.is_zero() {
                 return Ok(None);
             }
             // Whoever doesn't wait leaves a call to who does.
@@ -159,6 +209,9 @@ impl Network {
             if calls != self.calls {
                 self.calls = calls;
                 self.called = true;
+                if asks {
+                    self.wanted.ask()?;
+                }
                 return Ok(None);
             }
             let asks = shown::asks();
@@ -175,6 +228,24 @@ impl Network {
     pub fn rewind(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.lease.rewind())
     }
+}
+
+/// Keeps an event for whoever it is for, if anybody will ask for it.
+fn keep(kept: &mut VecDeque<Event>, event: Event) {
+    match event {
+        // Of a chunk that was given up, or of a wait that is over.
+        Event::ChunkStarted { .. }
+        | Event::Rows { .. }
+        | Event::ChunkDone { .. }
+        | Event::ChunkGivenUp { .. }
+        | Event::ChunkDrifted { .. }
+        | Event::ChunkFailed { .. }
+        | Event::Waiting(_) => return,
+        // The newest look is the one that counts, and a first copy may take hours.
+        Event::Watched(_) => kept.retain(|kept| !matches!(kept, Event::Watched(_))),
+        _ => {}
+    }
+    kept.push_back(event);
 }
 
 fn calls() -> (u64, u64) {

@@ -1,7 +1,9 @@
 //! What configure() and start() said, and what the mirror stands on: one row each. In the caller's transaction.
 
+use std::cell::Cell;
+
 use super::sql::{self, lsn, number, text};
-use super::{guc, owner};
+use super::{board, guc, owner};
 use crate::error::Error;
 use crate::wire::Lsn;
 
@@ -20,6 +22,8 @@ pub struct Settings {
     pub started_here: bool,
     /// What the server's settings were when these were read.
     pub tuning: guc::Tuning,
+    /// What the board said of the calls that end a life, before these were read.
+    pub will: Cell<u64>,
 }
 
 impl Settings {
@@ -31,6 +35,7 @@ impl Settings {
 
 /// None: configure() was not called yet.
 pub fn settings() -> Result<Option<Settings>, Error> {
+    let will = board::read(|board| board.will).unwrap_or(0);
     let rows = sql::run(
         "SELECT source, password_secret, publication, slot, configured_by, \
                 configured_at || coalesce(' ' || started_at, ''), wanted, \
@@ -49,6 +54,7 @@ pub fn settings() -> Result<Option<Settings>, Error> {
         started_here: text(&row, 7) == "t",
         by_superuser: text(&row, 8) == "t",
         tuning: guc::tuning(),
+        will: Cell::new(will),
     }))
 }
 

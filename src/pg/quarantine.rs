@@ -229,7 +229,6 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     }
     if mended {
         following.tables = transaction::transaction(registry::tables)?;
-        following.tell = true;
         following.look_again();
     }
     let streamed = following

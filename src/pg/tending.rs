@@ -8,13 +8,12 @@ use super::follow::Following;
 use super::indexes::{self, Others};
 use super::registry::{self, Table};
 use super::table_making::Filling;
+use super::wanted::still_wanted;
 use super::{copy, mirror, objects, reconcile, transaction};
 use crate::error::Error;
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
-use crate::source::link::Request;
-use crate::source::stream::StreamCommand;
 
 /// How long what had to wait on the source leaves the stream alone.
 const SOURCE_WAITS: Duration = Duration::from_secs(5);
@@ -43,9 +42,8 @@ pub(super) fn take_in_new_tables(
     following.tables = transaction::transaction(registry::tables)?;
     transaction::transaction(|| mirror::adopt(&inspection, &following.tables, Filling::Online))?;
     // While they are empty, that takes no time.
-    indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
+    indexes::build_all(Others::Await, || still_wanted(following.settings))?;
     following.tables = transaction::transaction(registry::tables)?;
-    following.tell = true;
     Ok(())
 }
 
@@ -61,10 +59,7 @@ pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<
             board::set_error(&error);
             following.source_again_at = Instant::now() + SOURCE_WAITS;
             // Nothing is published any more: that is noted of every table.
-            let tables = transaction::transaction(registry::tables)?;
-            let states = |tables: &[Table]| tables.iter().map(|table| table.state).collect::<Vec<_>>();
-            following.tell |= states(&tables) != states(&following.tables);
-            following.tables = tables;
+            following.tables = transaction::transaction(registry::tables)?;
             Ok(None)
         }
         Ok(inspection) => {
@@ -79,8 +74,8 @@ fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
 }
 
 /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
-/// up be ready; tells the stream what changed.
-pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
+/// up be ready; `chooses` the table that is compared next. Then the stream goes on, whoever paused it, with the tables as they are.
+pub(super) fn tend(following: &mut Following<'_>, chooses: bool) -> Result<(), Error> {
     let copying = following
         .tables
         .iter()
@@ -99,7 +94,8 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         })
         .map(|table| table.name.clone())
         .collect();
-    if copying.is_none() && caught_up.is_empty() && !following.tell {
+    let behind = following.stream.is_behind(&following.stream_tables());
+    if copying.is_none() && caught_up.is_empty() && !chooses && !behind {
         return Ok(());
     }
     following.pause()?;
@@ -122,11 +118,11 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
                 following.source_again_at = Instant::now() + SOURCE_WAITS;
             }
             copy::Copied::None | copy::Copied::More => {
-                match copy::rewritten(following.network, following.settings, Some(name))? {
+                match copy::rewritten(following.network, Some(name))? {
                     Ok(again) => {
                         if !again {
                             transaction::transaction(registry::set_catching_up)?;
-                            indexes::build_all(Others::Await, || mirror::still_wanted(following.settings))?;
+                            indexes::build_all(Others::Await, || still_wanted(following.settings))?;
                         }
                         board::set_state(State::Streaming, "");
                         following.look_again();
@@ -141,13 +137,13 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         }
     }
     following.tables = transaction::transaction(registry::tables)?;
-    following.tell = false;
-    if following.binary
+    if following.stream.binary
         && !following.tables.iter().filter(|table| table.is_sound()).all(|table| table.shape.binary_stream)
     {
         return Err(Error::retry("a table's values must come as text: the stream starts anew"));
     }
-    following.network.ask(Request::Command(StreamCommand::Resume { tables: following.stream_tables() }));
+    let tables = following.stream_tables();
+    following.stream.resume(following.network, tables);
     following.network.link().hungry();
     Ok(())
 }

@@ -66,7 +66,7 @@ impl WaitSet {
             }
             (count > 0 && woken.events & pg_sys::WL_SOCKET_READABLE != 0).then_some(woken.fd)
         };
-        serve_interrupts();
+        serve_interrupts_of_the_worker();
         readable
     }
 }
@@ -116,8 +116,22 @@ pub fn end(last_words: impl FnOnce() -> Result<(), Error>) {
     serve_interrupts();
 }
 
+/// As [`serve_interrupts`], between two statements of the worker, in whose transaction a statement that is over can't be cancelled:
+/// who cancels says what is wanted on the board, too.
+pub fn serve_interrupts_of_the_worker() {
+    // SAFETY: a plain flag of this process.
+    unsafe { pg_sys::QueryCancelPending = 0 };
+    serve_interrupts();
+}
+
 /// Serves what signals asked for.
 pub fn serve_interrupts() {
+    // SAFETY: plain flags of this process. Outside a transaction, where no function of ours is called, there is nothing to cancel.
+    unsafe {
+        if !pg_sys::IsTransactionState() {
+            pg_sys::QueryCancelPending = 0;
+        }
+    }
     if POLITE.load(Ordering::Relaxed) && told_to_end() {
         return;
     }

@@ -3,6 +3,7 @@
 //! It idles until there is something to mirror, runs the mirror until that fails or is stopped, and tries again
 //! with a backoff. It ends only with the server, or with an error that the postmaster restarts it from.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use pgrx::prelude::*;
 
 use super::board::{self, State};
 use super::progress::{self, Settings};
+use super::wanted::still_wanted;
 use super::{endpoint, guc, mirror, session, sql, transaction, wait};
 use crate::error::{Error, Verdict};
 
@@ -35,6 +37,7 @@ pub extern "C-unwind" fn odoo_mirror_worker(_argument: pg_sys::Datum) {
     board::write(|board| {
         board.worker_pid = std::process::id() as i32;
         board.uninstall = 0;
+        board.lives = false;
     });
     let mut failures = 0;
     loop {
@@ -48,9 +51,13 @@ pub extern "C-unwind" fn odoo_mirror_worker(_argument: pg_sys::Datum) {
             }
             Ok(Look::Run(settings)) => {
                 let began = Instant::now();
-                if let Err(error) = mirror::run(&settings) {
+                let uninstalls = board::read(|board| board.uninstall == 1).unwrap_or(false);
+                board::write(|board| board.lives = !uninstalls);
+                let lived = mirror::run(&settings, uninstalls);
+                board::write(|board| board.lives = false);
+                if let Err(error) = lived {
                     transaction::abort();
-                    if mirror::still_wanted(&settings).is_err() {
+                    if still_wanted(&settings).is_err() {
                         failures = 0;
                         continue;
                     }
@@ -94,7 +101,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 enum Look {
     Idle(State, String),
-    Run(Box<Settings>),
+    Run(Rc<Settings>),
 }
 
 /// Whether the mirror should run.
@@ -119,7 +126,7 @@ fn look() -> Result<Look, Error> {
         }
         if board::read(|board| board.uninstall == 1).unwrap_or(false) {
             return match progress::settings()? {
-                Some(settings) => Ok(Look::Run(Box::new(settings))),
+                Some(settings) => Ok(Look::Run(Rc::new(settings))),
                 None => {
                     board::write(|board| board.uninstall = 2);
                     idle(State::Unconfigured, "call odoo_mirror.configure()")
@@ -133,7 +140,7 @@ fn look() -> Result<Look, Error> {
                 State::Elsewhere,
                 "this database is a copy of the one that start() was called in; call odoo_mirror.start() here to mirror, with a slot of its own",
             ),
-            Some(settings) => Ok(Look::Run(Box::new(settings))),
+            Some(settings) => Ok(Look::Run(Rc::new(settings))),
         }
     })
 }
@@ -164,7 +171,7 @@ fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
     while let Some(left) = until.checked_duration_since(Instant::now()) {
         // Whatever was called, resync() say, may be what the error waited for.
         let called = board::read(|board| board.calls) != calls;
-        if called || settings.is_some_and(|settings| mirror::still_wanted(settings).is_err()) {
+        if called || settings.is_some_and(|settings| still_wanted(settings).is_err()) {
             return;
         }
         endpoint::tend();

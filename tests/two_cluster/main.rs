@@ -14,6 +14,7 @@ mod doctor;
 mod doctor_each;
 mod drifting;
 mod dying;
+mod ending;
 mod exporters;
 mod failing;
 mod gate;

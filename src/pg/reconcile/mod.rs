@@ -375,7 +375,6 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
 
 fn reload(following: &mut Following<'_>) -> Result<(), Error> {
     following.tables = transaction::transaction(registry::tables)?;
-    following.tell = true;
     following.look_again();
     Ok(())
 }

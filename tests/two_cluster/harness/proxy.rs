@@ -34,6 +34,8 @@ struct State {
     era: AtomicU64,
     reset: AtomicBool,
     frozen: AtomicBool,
+    /// So many of the first connections are frozen, whatever happens to later ones.
+    frozen_first: AtomicUsize,
     refusing: AtomicBool,
     /// No listener right now.
     closed: AtomicBool,
@@ -77,8 +79,14 @@ impl Proxy {
         self.state.frozen.store(true, SeqCst);
     }
 
+    /// As [`freeze`](Self::freeze), of the connections that are open now; new ones work.
+    pub fn freeze_open(&self) {
+        self.state.frozen_first.store(self.accepted(), SeqCst);
+    }
+
     pub fn thaw(&self) {
         self.state.frozen.store(false, SeqCst);
+        self.state.frozen_first.store(0, SeqCst);
     }
 
     /// Holds each piece (at most 16 kB) back for that long, one after the other.
@@ -156,7 +164,7 @@ impl State {
     /// Puts a client through to the server; hangs up on it when the server isn't there.
     fn join(self: &Arc<Self>, client: TcpStream) {
         let era = self.era.load(SeqCst);
-        self.accepted.fetch_add(1, SeqCst);
+        let before = self.accepted.fetch_add(1, SeqCst);
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
         for stream in [&client, &server] {
             stream.set_nonblocking(false).expect("a socket of ours");
@@ -165,7 +173,7 @@ impl State {
             stream.set_write_timeout(Some(TICK)).expect("a socket of ours");
         }
         self.open().push(era);
-        let connection = Arc::new(Connection { state: Arc::clone(self), era, client, server });
+        let connection = Arc::new(Connection { state: Arc::clone(self), era, before, client, server });
         for upstream in [true, false] {
             let connection = Arc::clone(&connection);
             thread::spawn(move || connection.pump(upstream));
@@ -177,6 +185,8 @@ impl State {
 struct Connection {
     state: Arc<State>,
     era: u64,
+    /// How many connections there were before it.
+    before: usize,
     client: TcpStream,
     server: TcpStream,
 }
@@ -187,7 +197,7 @@ impl Connection {
             if upstream { (&self.client, &self.server) } else { (&self.server, &self.client) };
         let mut piece = [0; 16 * 1024];
         while self.lives() {
-            if self.state.frozen.load(SeqCst) {
+            if self.is_frozen() {
                 thread::sleep(TICK);
                 continue;
             }
@@ -218,7 +228,7 @@ impl Connection {
             if !self.lives() {
                 return Err(ErrorKind::ConnectionAborted.into());
             }
-            if self.state.frozen.load(SeqCst) {
+            if self.is_frozen() {
                 thread::sleep(TICK);
                 continue;
             }
@@ -232,6 +242,10 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.state.frozen.load(SeqCst) || self.before < self.state.frozen_first.load(SeqCst)
     }
 
     fn lives(&self) -> bool {
