@@ -155,6 +155,18 @@ CREATE TABLE odoo_mirror_internal.ranges (
     PRIMARY KEY (table_name, ordinal)
 );
 
+-- Columns that the source added, and that were added here before the transaction that did is applied.
+CREATE TABLE odoo_mirror_internal.columns_ahead (
+    table_name  text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
+    column_name text NOT NULL,
+    sql_type    text NOT NULL,
+    -- What rows get that don't bring a value: the constant that the source's rows got. NULL: NULL.
+    value       text,
+    -- The stream has brought it: what is left to do is to take its default away.
+    arrived     boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (table_name, column_name)
+);
+
 -- Tables whose rows are being compared with the source's, range by range, and how far that is. A restart goes on there.
 CREATE TABLE odoo_mirror_internal.reconciles (
     table_name  text PRIMARY KEY REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,

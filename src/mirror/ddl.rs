@@ -181,16 +181,10 @@ pub fn follow(name: &str, changes: &[Change]) -> Vec<String> {
                 actions.push(format!("ALTER COLUMN {} TYPE {sql_type}", quote_identifier(column)));
             }
             Change::Add { column, value } => {
-                let name = quote_identifier(&column.name);
-                let sql_type = &column.sql_type;
-                match value {
-                    None => actions.push(format!("ADD COLUMN {name} {sql_type}")),
-                    // Kept once for all rows, as on the source; later rows bring their own value.
-                    Some(value) => {
-                        let value = quote_literal(value);
-                        actions.push(format!("ADD COLUMN {name} {sql_type} DEFAULT {value}::{sql_type}"));
-                        actions.push(format!("ALTER COLUMN {name} DROP DEFAULT"));
-                    }
+                actions.push(add(column, value.as_deref()));
+                // Kept once for all rows, as on the source; later rows bring their own value.
+                if value.is_some() {
+                    actions.push(no_default(&column.name));
                 }
             }
         }
@@ -204,6 +198,31 @@ pub fn follow(name: &str, changes: &[Change]) -> Vec<String> {
         actions.splice(dropped..dropped, renames);
     }
     actions.into_iter().map(|action| format!("ALTER TABLE {table} {action}")).collect()
+}
+
+/// The statement that adds a column, with a default for rows that don't bring a value of it.
+pub fn add_column(table: &str, column: &MirrorColumn, value: Option<&str>) -> String {
+    format!("ALTER TABLE {} {}", quote_qualified(MIRROR_SCHEMA, table), add(column, value))
+}
+
+fn add(column: &MirrorColumn, value: Option<&str>) -> String {
+    let (name, sql_type) = (quote_identifier(&column.name), &column.sql_type);
+    let default = value.map(|value| format!(" DEFAULT {}::{sql_type}", quote_literal(value)));
+    format!("ADD COLUMN {name} {sql_type}{}", default.unwrap_or_default())
+}
+
+/// The statement that takes a column's default away.
+pub fn drop_default(table: &str, column: &str) -> String {
+    format!("ALTER TABLE {} {}", quote_qualified(MIRROR_SCHEMA, table), no_default(column))
+}
+
+fn no_default(column: &str) -> String {
+    format!("ALTER COLUMN {} DROP DEFAULT", quote_identifier(column))
+}
+
+/// The statement that locks a mirror table as one does that alters it.
+pub fn lock_table(table: &str) -> String {
+    format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", quote_qualified(MIRROR_SCHEMA, table))
 }
 
 /// The statement that gives a mirror table another name.

@@ -11,7 +11,7 @@ use super::follow::Following;
 use super::wanted::still_wanted;
 use super::{drifting, endpoint, memory, origin, quarantine, registry, transaction, wait};
 use crate::error::{Error, Verdict};
-use crate::mirror::batch::Batch;
+use crate::mirror::batch::{Batch, Unfit};
 use crate::mirror::table_state::Failure;
 
 impl Following<'_> {
@@ -29,7 +29,7 @@ impl Following<'_> {
                 if waited {
                     board::set_state(State::Streaming, "");
                 }
-                return Ok(());
+                return batch.unfit.as_ref().map_or(Ok(()), |unfit| self.meet(batch, unfit, whole));
             };
             waited = true;
             transaction::abort();
@@ -74,22 +74,12 @@ impl Following<'_> {
     fn try_batch(&mut self, batch: &Batch, care: Care) -> Result<(), Error> {
         let begins = !self.open;
         if begins {
-            transaction::begin();
-            self.open = true;
-            self.opened = Some(Instant::now());
+            self.begin()?;
         }
-        let results = transaction::attempt(|| {
-            if begins {
-                hold_extension()?;
-            }
-            self.applier.apply(batch, care)
-        })
-        .map_err(|error| self.applier.about(error))?;
+        let results = transaction::attempt(|| self.applier.apply(batch, care))
+            .map_err(|error| self.applier.about(error))?;
         self.changed |= transaction::attempt(|| self.settle(batch, &results))?;
         self.counting.tally(batch, &results);
-        if let Some(unfit) = &batch.unfit {
-            drifting::meet(self, unfit)?;
-        }
         self.network.link().hungry();
         let Some(boundary) = batch.boundary else { return Ok(()) };
         transaction::attempt(memory::tell)?;
@@ -112,6 +102,23 @@ impl Following<'_> {
             self.tables = transaction::transaction(registry::tables)?;
         }
         Ok(())
+    }
+
+    /// Begins the local transaction that a source transaction is applied in.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        transaction::begin();
+        self.open = true;
+        self.opened = Some(Instant::now());
+        transaction::attempt(hold_extension)
+    }
+
+    /// The stream stands after the batch, before a change that doesn't fit its table. `began`: with this batch the local transaction began.
+    fn meet(&mut self, batch: &Batch, unfit: &Unfit, began: bool) -> Result<(), Error> {
+        let fresh = !self.open || began && batch.tables.is_empty();
+        if !self.open {
+            self.begin()?;
+        }
+        drifting::meet(self, unfit, fresh)
     }
 
     /// Notes what the batch showed of its tables, in its transaction. True: some table changed its state.

@@ -221,7 +221,7 @@ pub struct Board {
     pub uninstall: u8,
     /// How often start(), stop() and the like were called: the worker looks what for.
     pub calls: u64,
-    /// How often stop(), start(), configure() and uninstall() were called, each of which ends the life that runs.
+    /// How often stop(), start(), configure(), uninstall() and DROP EXTENSION were called, each of which ends the life that runs.
     pub will: u64,
     /// A life runs that any of these may cut short, also in the middle of a statement.
     pub lives: bool,

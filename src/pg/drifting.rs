@@ -15,7 +15,7 @@ use super::mirror;
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
 use super::wanted::still_wanted;
-use super::{ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
+use super::{ahead, ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
 use crate::mirror::ddl;
@@ -70,13 +70,17 @@ impl Drifting {
     }
 }
 
-/// The stream stands before a change that doesn't fit its table; the changes before it are applied in the open transaction.
-pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), Error> {
+/// The stream stands before a change that doesn't fit its table; the changes before it are applied in the open transaction. `fresh`: there
+/// are none of its own transaction.
+pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) -> Result<(), Error> {
     let tables = transaction::attempt(registry::tables)?;
     let table =
         tables.iter().filter(|table| table.is_sound()).find(|table| table.source.oid == unfit.relation.id);
     if let Some(table) = table {
         let seen = look(following)?;
+        if let Ok(seen) = &seen {
+            add_ahead(following, &tables, table, &unfit.relation, seen, fresh)?;
+        }
         let binary = following.stream.binary;
         transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
         reconcile::leave(following, &table.name);
@@ -88,6 +92,84 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit) -> Result<(), E
     following.stream.refit(following.network, tables);
     Ok(())
 }
+
+/// Columns that are only added are added in a commit of their own, before the transaction that the stream is in: readers would be locked
+/// out until all of it is applied. Parts of it that are applied here already go, and the source sends them once more.
+fn add_ahead(
+    following: &mut Following<'_>,
+    tables: &[Table],
+    table: &Table,
+    relation: &Relation,
+    seen: &Seen,
+    fresh: bool,
+) -> Result<(), Error> {
+    let to_add = transaction::attempt(|| columns_to_add(tables, table, relation, seen))?;
+    let is_among = to_add.iter().any(|(name, _)| *name == table.name);
+    // To begin again for a table that somebody reads all the time would be to begin again for ever.
+    if !is_among || !fresh && !can_be_locked(&table.name) {
+        return Ok(());
+    }
+    transaction::abort();
+    following.open = false;
+    for (name, changes) in &to_add {
+        let added = transaction::transaction(|| {
+            wait_for_locks(LOCK_WAITS)?;
+            ahead::add(name, changes)
+        });
+        if let Err(error) = added {
+            // What it means for the table is decided where the stream brings the columns.
+            pgrx::log!("odoo_mirror: adding columns to table \"{name}\": {error}");
+        }
+    }
+    if !fresh {
+        return Err(Error::retry(
+            "the source added columns within a transaction: it is applied once more, after them",
+        ));
+    }
+    following.begin()
+}
+
+/// The columns that are to be added to the table, and to others that the catalog shows with more columns by now: one transaction may
+/// have altered many.
+fn columns_to_add(
+    tables: &[Table],
+    table: &Table,
+    relation: &Relation,
+    seen: &Seen,
+) -> Result<Vec<(String, Vec<Change>)>, Error> {
+    let added = |table: &Table, relation: Option<&Relation>| match outcome(table, seen, relation) {
+        Some(Outcome::Follow { changes, .. }) if ahead::only_adds(&changes) => Some(changes),
+        _ => None,
+    };
+    let mut to_add = Vec::new();
+    for known in tables.iter().filter(|known| known.state == TableState::Ready && known.drift.is_none()) {
+        // More may come later in the same transaction.
+        let by_now = added(known, None);
+        let changes = if known.name == table.name {
+            added(known, Some(relation)).map(|at_hand| by_now.unwrap_or(at_hand))
+        } else {
+            by_now
+        };
+        let missing = ahead::missing(&known.name, &changes.unwrap_or_default())?;
+        if !missing.is_empty() {
+            to_add.push((known.name.clone(), missing));
+        }
+    }
+    Ok(to_add)
+}
+
+/// Whether nobody reads the table just now, or not for long; in the open transaction, which keeps nothing of it.
+fn can_be_locked(table: &str) -> bool {
+    let tried = transaction::subtransaction(|| {
+        wait_for_locks(LOCK_WAITS)?;
+        table_making::alter(table, vec![ddl::lock_table(table)])?;
+        // Undone, the lock is free again.
+        Err::<(), Error>(Error::retry(LOCKED))
+    });
+    tried.is_err_and(|error| error.message == LOCKED)
+}
+
+const LOCKED: &str = "it could be locked";
 
 /// Alters the table as its Relation says, or leaves it for the next pause.
 fn meet_in(table: &Table, relation: &Relation, seen: Result<Seen, Error>, binary: bool) -> Result<(), Error> {
@@ -170,6 +252,8 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         take_over(following)?;
     }
     if !following.drifting.is_waiting() && std::mem::take(&mut following.drifting.altered) {
+        ahead::settle(|| wait_for_locks(LOCK_WAITS))?;
+        transaction::transaction(objects::refresh)?;
         indexes::build_all(Others::Await, || still_wanted(following.settings))?;
         board::set_state(State::Streaming, "");
     }
@@ -304,16 +388,21 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
     }
     let shape = MirrorShape { name: table.name.clone(), ..shape };
     wait_for_locks(LOCK_WAITS)?;
-    if changes.iter().any(|change| !matches!(change, Change::Add { .. })) {
+    if !ahead::only_adds(changes) {
         objects::let_go_of(&table.name)?;
     }
-    table_making::alter(&table.name, ddl::follow(&table.name, changes))?;
+    let to_do = ahead::missing(&table.name, changes)?;
+    table_making::alter(&table.name, ddl::follow(&table.name, &to_do))?;
+    ahead::arrived(&table.name, changes)?;
     wait_for_locks(&guc::LOCK_TIMEOUT.get().to_string())?;
     registry::redefine(&table.name, &as_kept(table, becomes), &shape)?;
     if changes.is_empty() {
         return Ok(());
     }
-    objects::refresh()?;
+    // Views that show a new column are built anew when the transaction is over: that would lock their readers out, too.
+    if !ahead::only_adds(changes) {
+        objects::refresh()?;
+    }
     let what: Vec<String> = changes.iter().map(ToString::to_string).collect();
     ddl_history::note(&table.name, &what.join(", "), "done here too; no row needs to be compared")
 }

@@ -1,5 +1,6 @@
 //! The shell: the only floor that knows Postgres from inside, and the only one with `unsafe`.
 
+mod ahead;
 mod api;
 pub(crate) mod apply;
 mod applying;

@@ -1,7 +1,5 @@
 //! What configure() and start() said, and what the mirror stands on: one row each. In the caller's transaction.
 
-use std::cell::Cell;
-
 use super::sql::{self, lsn, number, text};
 use super::{board, guc, owner};
 use crate::error::Error;
@@ -23,7 +21,7 @@ pub struct Settings {
     /// What the server's settings were when these were read.
     pub tuning: guc::Tuning,
     /// What the board said of the calls that end a life, before these were read.
-    pub will: Cell<u64>,
+    pub will: u64,
 }
 
 impl Settings {
@@ -54,7 +52,7 @@ pub fn settings() -> Result<Option<Settings>, Error> {
         started_here: text(&row, 7) == "t",
         by_superuser: text(&row, 8) == "t",
         tuning: guc::tuning(),
-        will: Cell::new(will),
+        will,
     }))
 }
 

@@ -38,6 +38,7 @@ pub fn plan(
             here = table_here(&shape.name)?;
         }
     }
+    super::ahead::forget(&shape.name)?;
     let statements = match &here {
         None => ddl::create_statements(shape),
         Some(here) => ddl::difference(here, shape),

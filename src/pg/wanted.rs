@@ -13,15 +13,14 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
         return Err(Error::retry("the server told the worker to end"));
     }
     let over = || Error::retry("the mirror was told to stop");
-    let (uninstalling, will) =
-        board::read(|board| (board.uninstall == 1, board.will)).unwrap_or((false, settings.will.get()));
-    if uninstalling {
+    // Said at once, and to a transaction, too, which must not wait for those that say it.
+    if board::read(|board| board.will != settings.will).unwrap_or(false) {
         return Err(over());
     }
     // SAFETY: reads this process's own state.
     if unsafe { pg_sys::IsTransactionState() } {
         // A statement here would run with the rights of whoever is at work, and see what they see.
-        let same = will == settings.will.get() && guc::tuning() == settings.tuning;
+        let same = guc::tuning() == settings.tuning;
         return if same && !is_in_the_way() { Ok(()) } else { Err(over()) };
     }
     let now = transaction::transaction(|| {
@@ -36,7 +35,6 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
                 && now.configured_at == settings.configured_at
                 && now.tuning == settings.tuning =>
         {
-            settings.will.set(will);
             Ok(())
         }
         _ => Err(over()),

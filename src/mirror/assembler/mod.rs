@@ -167,8 +167,10 @@ impl Assembler {
         }
     }
 
-    /// Ends the batch here, before a change that doesn't fit: it is fed again once the tables are replaced.
+    /// Ends the batch here, before a change that doesn't fit: it is fed again once the tables are replaced. Where that is its
+    /// transaction's first, what came before it can be committed.
     pub fn stop_before(&mut self, unfit: Unfit) {
+        self.cut |= self.has_only_begun();
         self.batch.unfit = Some(unfit);
     }
 

@@ -1,6 +1,7 @@
 //! The source changes its tables while rows flow: the mirror follows by itself, and ends equal to it, with its views, or with
 //! one table `failed` and a reason.
 
+mod adding;
 mod between;
 mod catalog;
 mod columns;

@@ -1,0 +1,98 @@
+//! Columns that a source transaction added, added here before the transaction that did, in a commit of their own.
+//!
+//! To add a column locks readers out until the commit, and the rest of the source's transaction may take long to apply. A column
+//! that no row has a value of yet shows as NULL, or as the constant that the source's rows got, which is what it will show when
+//! its transaction is applied. So it may come early, where everything else must come at once. It is noted until the stream brings it.
+
+use super::sql::{self, text};
+use super::{table_making, transaction};
+use crate::error::{Error, Verdict};
+use crate::mirror::ddl;
+use crate::mirror::drift::Change;
+
+/// Of a table's changes, those that are not made here yet.
+pub fn missing(table: &str, changes: &[Change]) -> Result<Vec<Change>, Error> {
+    let here = sql::run(
+        "SELECT column_name, sql_type, value FROM odoo_mirror_internal.columns_ahead WHERE table_name = $1 AND NOT arrived",
+        &[Some(table)],
+    )?;
+    let is_here = |change: &&Change| match change {
+        Change::Add { column, value } => here
+            .iter()
+            .any(|row| text(row, 0) == column.name && text(row, 1) == column.sql_type && row[2] == *value),
+        _ => false,
+    };
+    Ok(changes.iter().filter(|change| !is_here(change)).cloned().collect())
+}
+
+/// Whether nothing is done but columns added.
+pub fn only_adds(changes: &[Change]) -> bool {
+    changes.iter().all(|change| matches!(change, Change::Add { .. }))
+}
+
+/// Adds the columns, with a default as long as rows come that don't know them. In the caller's transaction.
+pub fn add(table: &str, changes: &[Change]) -> Result<(), Error> {
+    for change in changes {
+        let Change::Add { column, value } = change else { continue };
+        table_making::alter(table, vec![ddl::add_column(table, column, value.as_deref())])?;
+        sql::run(
+            "INSERT INTO odoo_mirror_internal.columns_ahead (table_name, column_name, sql_type, value) VALUES ($1, $2, $3, $4)",
+            &[Some(table), Some(&column.name), Some(&column.sql_type), value.as_deref()],
+        )?;
+    }
+    Ok(())
+}
+
+/// The stream has brought these columns. In the caller's transaction.
+pub fn arrived(table: &str, changes: &[Change]) -> Result<(), Error> {
+    for change in changes {
+        let Change::Add { column, .. } = change else { continue };
+        sql::run(
+            "UPDATE odoo_mirror_internal.columns_ahead SET arrived = true WHERE table_name = $1 AND column_name = $2",
+            &[Some(table), Some(&column.name)],
+        )?;
+    }
+    Ok(())
+}
+
+/// The table is taken in as it is by now: what was added ahead is one of its columns, or none. In the caller's transaction.
+pub fn forget(table: &str) -> Result<(), Error> {
+    let all = "UPDATE odoo_mirror_internal.columns_ahead SET arrived = true WHERE table_name = $1";
+    sql::run(all, &[Some(table)]).map(drop)
+}
+
+/// Takes away the defaults of columns that have arrived: each row brings a value of its own by now.
+pub fn settle(wait_for_locks: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+    let rows = transaction::transaction(|| {
+        sql::run(
+            "SELECT table_name, column_name, value IS NOT NULL FROM odoo_mirror_internal.columns_ahead WHERE arrived",
+            &[],
+        )
+    })?;
+    for row in &rows {
+        let (table, column) = (text(row, 0), text(row, 1));
+        let settled = transaction::transaction(|| {
+            if text(row, 2) == "t" {
+                wait_for_locks()?;
+                let dropped = transaction::subtransaction(|| {
+                    table_making::alter(&table, vec![ddl::drop_default(&table, &column)])
+                });
+                match dropped {
+                    Err(error) if error.verdict == Verdict::Retry => return Err(error),
+                    // It is gone again, or its table.
+                    _ => {}
+                }
+            }
+            sql::run(
+                "DELETE FROM odoo_mirror_internal.columns_ahead WHERE table_name = $1 AND column_name = $2",
+                &[Some(&table), Some(&column)],
+            )
+        });
+        match settled {
+            // Somebody reads the table: the next time will do, since the default harms nobody.
+            Err(error) if error.verdict == Verdict::Retry => {}
+            settled => settled.map(drop)?,
+        }
+    }
+    Ok(())
+}
