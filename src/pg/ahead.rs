@@ -4,11 +4,95 @@
 //! that no row has a value of yet shows as NULL, or as the constant that the source's rows got, which is what it will show when
 //! its transaction is applied. So it may come early, where everything else must come at once. It is noted until the stream brings it.
 
+use super::drifting::{LOCK_WAITS, outcome, wait_for_locks};
+use super::follow::Following;
+use super::registry::Table;
 use super::sql::{self, text};
 use super::{table_making, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::ddl;
-use crate::mirror::drift::Change;
+use crate::mirror::drift::{Change, Outcome};
+use crate::mirror::table_state::TableState;
+use crate::source::catalog::Seen;
+use crate::wire::Relation;
+
+/// Columns that are only added are added in a commit of their own, before the transaction that the stream is in: readers would be locked
+/// out until all of it is applied. Parts of it that are applied here already go, and the source sends them once more.
+pub(super) fn add_before(
+    following: &mut Following<'_>,
+    tables: &[Table],
+    table: &Table,
+    relation: &Relation,
+    seen: &Seen,
+    fresh: bool,
+) -> Result<(), Error> {
+    let to_add = transaction::attempt(|| columns_to_add(tables, table, relation, seen))?;
+    let is_among = to_add.iter().any(|(name, _)| *name == table.name);
+    // To begin again for a table that somebody reads all the time would be to begin again for ever.
+    if !is_among || !fresh && !can_be_locked(&table.name) {
+        return Ok(());
+    }
+    transaction::abort();
+    following.open = false;
+    for (name, changes) in &to_add {
+        let added = transaction::transaction(|| {
+            wait_for_locks(LOCK_WAITS)?;
+            add(name, changes)
+        });
+        if let Err(error) = added {
+            // What it means for the table is decided where the stream brings the columns.
+            pgrx::log!("odoo_mirror: adding columns to table \"{name}\": {error}");
+        }
+    }
+    if !fresh {
+        return Err(Error::retry(
+            "the source added columns within a transaction: it is applied once more, after them",
+        ));
+    }
+    following.begin()
+}
+
+/// The columns that are to be added to the table, and to others that the catalog shows with more columns by now: one transaction may
+/// have altered many.
+fn columns_to_add(
+    tables: &[Table],
+    table: &Table,
+    relation: &Relation,
+    seen: &Seen,
+) -> Result<Vec<(String, Vec<Change>)>, Error> {
+    let added = |table: &Table, relation: Option<&Relation>| match outcome(table, seen, relation) {
+        Some(Outcome::Follow { changes, .. }) if only_adds(&changes) => Some(changes),
+        _ => None,
+    };
+    let mut to_add = Vec::new();
+    for known in tables.iter().filter(|known| known.state == TableState::Ready && known.drift.is_none()) {
+        // More may come later in the same transaction.
+        let by_now = added(known, None);
+        let changes = if known.name == table.name {
+            added(known, Some(relation)).map(|at_hand| by_now.unwrap_or(at_hand))
+        } else {
+            by_now
+        };
+        let missing = missing(&known.name, &changes.unwrap_or_default())?;
+        if !missing.is_empty() {
+            to_add.push((known.name.clone(), missing));
+        }
+    }
+    Ok(to_add)
+}
+
+/// Whether nobody reads the table just now, or not for long; in the open transaction, which keeps nothing of it.
+fn can_be_locked(table: &str) -> bool {
+    let tried = transaction::subtransaction(|| {
+        wait_for_locks(LOCK_WAITS)?;
+        table_making::alter(table, vec![ddl::lock_table(table)])?;
+        // Undone, the lock is free again.
+        Err::<(), Error>(Error::retry(LOCKED))
+    });
+    tried.is_err_and(|error| error.message == LOCKED)
+}
+
+const LOCKED: &str = "it could be locked";
 
 /// Of a table's changes, those that are not made here yet.
 pub fn missing(table: &str, changes: &[Change]) -> Result<Vec<Change>, Error> {
@@ -31,7 +115,7 @@ pub fn only_adds(changes: &[Change]) -> bool {
 }
 
 /// Adds the columns, with a default as long as rows come that don't know them. In the caller's transaction.
-pub fn add(table: &str, changes: &[Change]) -> Result<(), Error> {
+fn add(table: &str, changes: &[Change]) -> Result<(), Error> {
     for change in changes {
         let Change::Add { column, value } = change else { continue };
         table_making::alter(table, vec![ddl::add_column(table, column, value.as_deref())])?;
@@ -62,7 +146,7 @@ pub fn forget(table: &str) -> Result<(), Error> {
 }
 
 /// Takes away the defaults of columns that have arrived: each row brings a value of its own by now.
-pub fn settle(wait_for_locks: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+pub fn settle() -> Result<(), Error> {
     let rows = transaction::transaction(|| {
         sql::run(
             "SELECT table_name, column_name, value IS NOT NULL FROM odoo_mirror_internal.columns_ahead WHERE arrived",
@@ -73,7 +157,7 @@ pub fn settle(wait_for_locks: impl Fn() -> Result<(), Error>) -> Result<(), Erro
         let (table, column) = (text(row, 0), text(row, 1));
         let settled = transaction::transaction(|| {
             if text(row, 2) == "t" {
-                wait_for_locks()?;
+                wait_for_locks(LOCK_WAITS)?;
                 let dropped = transaction::subtransaction(|| {
                     table_making::alter(&table, vec![ddl::drop_default(&table, &column)])
                 });

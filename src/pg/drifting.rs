@@ -32,7 +32,7 @@ use crate::wire::{Lsn, Relation};
 const AGAIN: Duration = Duration::from_secs(3);
 
 /// How long to wait for a reader of a table that is to be altered: the stream stands still meanwhile.
-const LOCK_WAITS: &str = "500ms";
+pub(super) const LOCK_WAITS: &str = "500ms";
 
 /// The part of following the stream that follows the source's schema.
 #[derive(Default)]
@@ -79,7 +79,7 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) ->
     if let Some(table) = table {
         let seen = look(following)?;
         if let Ok(seen) = &seen {
-            add_ahead(following, &tables, table, &unfit.relation, seen, fresh)?;
+            ahead::add_before(following, &tables, table, &unfit.relation, seen, fresh)?;
         }
         let binary = following.stream.binary;
         transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
@@ -92,84 +92,6 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) ->
     following.stream.refit(following.network, tables);
     Ok(())
 }
-
-/// Columns that are only added are added in a commit of their own, before the transaction that the stream is in: readers would be locked
-/// out until all of it is applied. Parts of it that are applied here already go, and the source sends them once more.
-fn add_ahead(
-    following: &mut Following<'_>,
-    tables: &[Table],
-    table: &Table,
-    relation: &Relation,
-    seen: &Seen,
-    fresh: bool,
-) -> Result<(), Error> {
-    let to_add = transaction::attempt(|| columns_to_add(tables, table, relation, seen))?;
-    let is_among = to_add.iter().any(|(name, _)| *name == table.name);
-    // To begin again for a table that somebody reads all the time would be to begin again for ever.
-    if !is_among || !fresh && !can_be_locked(&table.name) {
-        return Ok(());
-    }
-    transaction::abort();
-    following.open = false;
-    for (name, changes) in &to_add {
-        let added = transaction::transaction(|| {
-            wait_for_locks(LOCK_WAITS)?;
-            ahead::add(name, changes)
-        });
-        if let Err(error) = added {
-            // What it means for the table is decided where the stream brings the columns.
-            pgrx::log!("odoo_mirror: adding columns to table \"{name}\": {error}");
-        }
-    }
-    if !fresh {
-        return Err(Error::retry(
-            "the source added columns within a transaction: it is applied once more, after them",
-        ));
-    }
-    following.begin()
-}
-
-/// The columns that are to be added to the table, and to others that the catalog shows with more columns by now: one transaction may
-/// have altered many.
-fn columns_to_add(
-    tables: &[Table],
-    table: &Table,
-    relation: &Relation,
-    seen: &Seen,
-) -> Result<Vec<(String, Vec<Change>)>, Error> {
-    let added = |table: &Table, relation: Option<&Relation>| match outcome(table, seen, relation) {
-        Some(Outcome::Follow { changes, .. }) if ahead::only_adds(&changes) => Some(changes),
-        _ => None,
-    };
-    let mut to_add = Vec::new();
-    for known in tables.iter().filter(|known| known.state == TableState::Ready && known.drift.is_none()) {
-        // More may come later in the same transaction.
-        let by_now = added(known, None);
-        let changes = if known.name == table.name {
-            added(known, Some(relation)).map(|at_hand| by_now.unwrap_or(at_hand))
-        } else {
-            by_now
-        };
-        let missing = ahead::missing(&known.name, &changes.unwrap_or_default())?;
-        if !missing.is_empty() {
-            to_add.push((known.name.clone(), missing));
-        }
-    }
-    Ok(to_add)
-}
-
-/// Whether nobody reads the table just now, or not for long; in the open transaction, which keeps nothing of it.
-fn can_be_locked(table: &str) -> bool {
-    let tried = transaction::subtransaction(|| {
-        wait_for_locks(LOCK_WAITS)?;
-        table_making::alter(table, vec![ddl::lock_table(table)])?;
-        // Undone, the lock is free again.
-        Err::<(), Error>(Error::retry(LOCKED))
-    });
-    tried.is_err_and(|error| error.message == LOCKED)
-}
-
-const LOCKED: &str = "it could be locked";
 
 /// Alters the table as its Relation says, or leaves it for the next pause.
 fn meet_in(table: &Table, relation: &Relation, seen: Result<Seen, Error>, binary: bool) -> Result<(), Error> {
@@ -252,7 +174,7 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
         take_over(following)?;
     }
     if !following.drifting.is_waiting() && std::mem::take(&mut following.drifting.altered) {
-        ahead::settle(|| wait_for_locks(LOCK_WAITS))?;
+        ahead::settle()?;
         transaction::transaction(objects::refresh)?;
         indexes::build_all(Others::Await, || still_wanted(following.settings))?;
         board::set_state(State::Streaming, "");
@@ -437,7 +359,7 @@ fn rename(following: &mut Following<'_>, published: &[SourceTable]) -> Result<()
 }
 
 /// What is to be done about a table, as the catalog shows it. None: it isn't published any more.
-fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
+pub(super) fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
     let place = seen.tables.iter().position(|now| now.oid == table.source.oid)?;
     let shapes = MirrorShape::of_all(&seen.tables, &type_here);
     let wanted = shapes.get(place)?;
@@ -481,6 +403,6 @@ fn pause(following: &mut Following<'_>) -> Result<(), Error> {
 }
 
 /// For the rest of the transaction.
-fn wait_for_locks(at_most: &str) -> Result<(), Error> {
+pub(super) fn wait_for_locks(at_most: &str) -> Result<(), Error> {
     sql::run("SELECT pg_catalog.set_config('lock_timeout', $1, true)", &[Some(at_most)]).map(drop)
 }
