@@ -4,14 +4,16 @@
 //! that no row has a value of yet shows as NULL, or as the constant that the source's rows got, which is what it will show when
 //! its transaction is applied. So it may come early, where everything else must come at once. It is noted until the stream brings it.
 
-use super::drifting::{LOCK_WAITS, outcome, wait_for_locks};
+use super::drifting::{LOCK_WAITS, outcome_as, wait_for_locks};
 use super::follow::Following;
 use super::registry::Table;
 use super::sql::{self, text};
-use super::{table_making, transaction};
+use super::table_making::{self, type_here};
+use super::transaction;
 use crate::error::{Error, Verdict};
 use crate::mirror::ddl;
-use crate::mirror::drift::{Change, Outcome};
+use crate::mirror::drift::{self, Change, Outcome};
+use crate::mirror::shape::MirrorShape;
 use crate::mirror::table_state::TableState;
 use crate::source::catalog::Seen;
 use crate::wire::Relation;
@@ -60,12 +62,20 @@ fn columns_to_add(
     relation: &Relation,
     seen: &Seen,
 ) -> Result<Vec<(String, Vec<Change>)>, Error> {
-    let added = |table: &Table, relation: Option<&Relation>| match outcome(table, seen, relation) {
+    let differs = |table: &Table| {
+        let now = seen.tables.iter().find(|now| now.oid == table.source.oid);
+        now.is_some_and(|now| drift::differs(&table.source, now))
+    };
+    // To ask for each column's type takes longer than all else.
+    let shapes = MirrorShape::of_all(&seen.tables, &type_here);
+    let added = |table: &Table, relation: Option<&Relation>| match outcome_as(table, seen, &shapes, relation)
+    {
         Some(Outcome::Follow { changes, .. }) if only_adds(&changes) => Some(changes),
         _ => None,
     };
     let mut to_add = Vec::new();
-    for known in tables.iter().filter(|known| known.state == TableState::Ready && known.drift.is_none()) {
+    let sound = |known: &&Table| known.state == TableState::Ready && known.drift.is_none() && differs(known);
+    for known in tables.iter().filter(sound) {
         // More may come later in the same transaction.
         let by_now = added(known, None);
         let changes = if known.name == table.name {

@@ -359,9 +359,18 @@ fn rename(following: &mut Following<'_>, published: &[SourceTable]) -> Result<()
 }
 
 /// What is to be done about a table, as the catalog shows it. None: it isn't published any more.
-pub(super) fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
+fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
+    outcome_as(table, seen, &MirrorShape::of_all(&seen.tables, &type_here), relation)
+}
+
+/// As [`outcome`], with the shapes of all that was seen.
+pub(super) fn outcome_as(
+    table: &Table,
+    seen: &Seen,
+    shapes: &[Result<MirrorShape, ShapeError>],
+    relation: Option<&Relation>,
+) -> Option<Outcome> {
     let place = seen.tables.iter().position(|now| now.oid == table.source.oid)?;
-    let shapes = MirrorShape::of_all(&seen.tables, &type_here);
     let wanted = shapes.get(place)?;
     Some(drift::decide(&table.source, &table.shape, seen.tables.get(place)?, wanted.as_ref(), relation))
 }
