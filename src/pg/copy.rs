@@ -58,10 +58,7 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
 
 /// Marks ranges that were read before their table was rewritten, since a rewrite may change rows without an event:
 /// they are copied again. True: there were some. An Err inside: the source can't be asked now.
-pub fn rewritten(
-    network: &mut Network,
-    only: Option<&str>,
-) -> Result<Result<bool, Error>, Error> {
+pub fn rewritten(network: &mut Network, only: Option<&str>) -> Result<Result<bool, Error>, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
     tables.retain(|table| table.state == TableState::Copying && only.is_none_or(|name| name == table.name));
     let pick = |event| match event {
