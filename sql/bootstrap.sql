@@ -174,8 +174,8 @@ CREATE TABLE odoo_mirror_internal.reconciles (
     writes      boolean NOT NULL,
     reason      text NOT NULL,
     job         bigint,
-    -- Rows whose (first) key is below this are done.
-    done_to     bigint,
+    -- Rows whose key is below this are done: a place in the order that the key is walked in, each column as text.
+    done_to     text[],
     -- All ranges are done; keys that were being written to are left, in rechecks.
     ranges_done boolean NOT NULL DEFAULT false,
     -- Only keys in rechecks are compared.

@@ -12,6 +12,8 @@ pub mod fence;
 mod fold;
 pub mod gate;
 pub mod kept;
+pub mod key_order;
+pub mod pace;
 pub mod proof;
 pub mod quote;
 pub mod ranges;

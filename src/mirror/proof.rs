@@ -4,6 +4,7 @@
 //! Text only; who asks, and under which snapshot, is not decided here.
 
 use super::fence::RowKey;
+use super::key_order::{OrderColumn, bound, size_of};
 use super::quote::{quote_identifier, quote_literal};
 use super::shape::{MirrorShape, RowIdentity};
 use super::source_table::SourceTable;
@@ -11,59 +12,63 @@ use super::source_table::SourceTable;
 /// How a table's rows are cut into pieces that are compared one by one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tiling {
-    /// By ranges of an integer column, the key's first.
-    Ranges { column: String },
-    /// By a hash of the key: this many buckets, a power of two. Not by ranges: text sorts one way here and another there.
-    Buckets { columns: Vec<String>, count: i64 },
-    /// In one piece: rows can't be told apart, or there are few.
+    /// By ranges of the key, in an order that both sides share.
+    Ranges { order: Vec<OrderColumn> },
+    /// In one piece: rows can't be told apart.
     Whole,
 }
 
 /// One piece of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    Range { lo: Option<i64>, hi: Option<i64> },
-    Bucket(i64),
+    /// The keys from `lo` (inclusive) to `hi` (exclusive), in the tiling's order; None is unbounded.
+    Range {
+        lo: Option<RowKey>,
+        hi: Option<RowKey>,
+    },
     Keys(Vec<RowKey>),
     Whole,
 }
 
-const INTEGERS: [u32; 3] = [20, 21, 23];
-
-/// Of a table that is cut by hash, each piece reads all of it: this many rows are worth another reading.
-const BUCKET_ROWS: i64 = 50_000;
+/// Most that a piece may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub rows: i64,
+    pub bytes: i64,
+}
 
 impl Tiling {
     pub fn of(source: &SourceTable, shape: &MirrorShape) -> Tiling {
         if shape.identity != RowIdentity::Key {
             return Tiling::Whole;
         }
-        let first = shape.key.first().and_then(|key| source.column(key));
-        match first {
-            Some(column) if INTEGERS.contains(&column.data_type.oid) => {
-                Tiling::Ranges { column: column.name.clone() }
+        Tiling::Ranges { order: shape.key.iter().map(|key| OrderColumn::of(source, key)).collect() }
+    }
+
+    /// No index has this order: each piece reads all keys.
+    pub fn scans(&self) -> bool {
+        matches!(self, Tiling::Ranges { order } if order.first().is_some_and(|first| !first.has_index()))
+    }
+
+    /// The integers that bound the piece's first column, from the first up to the second.
+    pub fn integers(&self, piece: &Piece) -> (Option<i64>, Option<i64>) {
+        match (piece, self) {
+            (Piece::Range { lo, hi }, Tiling::Ranges { order })
+                if order.first().is_some_and(OrderColumn::is_integer) =>
+            {
+                let first = |key: &Option<RowKey>| key.as_ref()?.first()?.parse::<i64>().ok();
+                // Of several columns, rows with the bound's first value may be inside.
+                let hi = first(hi).map(|hi| hi.saturating_add(i64::from(order.len() > 1)));
+                (first(lo), hi)
             }
-            _ if source.estimated_rows <= BUCKET_ROWS => Tiling::Whole,
-            _ => Tiling::Buckets {
-                columns: shape.key.clone(),
-                count: (source.estimated_rows / BUCKET_ROWS + 1)
-                    .cast_unsigned()
-                    .next_power_of_two()
-                    .cast_signed(),
-            },
+            _ => (None, None),
         }
     }
 
     /// A condition that is true for the piece's rows, on this side.
     pub fn condition(&self, piece: &Piece, side: &Side) -> String {
         match (piece, self) {
-            (Piece::Range { lo, hi }, Tiling::Ranges { column }) => {
-                super::ranges::KeyRange { lo: *lo, hi: *hi }.sql_condition(column)
-            }
-            (Piece::Bucket(bucket), Tiling::Buckets { columns, count }) => {
-                let hash = row_hash(&side.text_of(&list(columns.iter())), 0);
-                format!("({hash} & {}) = {bucket}", count - 1)
-            }
+            (Piece::Range { lo, hi }, Tiling::Ranges { order }) => side.between(order, lo, hi),
             (Piece::Keys(keys), _) => keys_condition(keys, &side.key),
             _ => "true".to_owned(),
         }
@@ -101,6 +106,8 @@ pub struct Side {
     pub filter: Option<String>,
     /// The database's encoding is not the mirror's.
     pub recodes: bool,
+    /// About how many bytes a row's text has, as an expression that reads no value out of line.
+    pub size: String,
 }
 
 /// The hash of what [`Side::text_of`] gives. In an array text and bytes hash alike, if the bytes are.
@@ -143,16 +150,69 @@ impl Side {
         format!("SELECT {} FROM {} WHERE {}", self.columns.join(", "), self.from, self.filtered(condition))
     }
 
-    /// The first key that no longer belongs to a piece of `rows` rows that begins at `lo`.
-    pub fn cut_query(&self, column: &str, lo: Option<i64>, rows: i64) -> String {
-        let column = quote_identifier(column);
-        let from_here =
-            lo.map(|lo| format!("{column} >= '{lo}'::bigint")).unwrap_or_else(|| "true".to_owned());
+    /// The first key that no longer belongs to a piece that begins at `lo` and stays within the limits; none, when all rows up
+    /// to `hi` do. It reads a key and sizes of each row, and no value.
+    pub fn cut_query(
+        &self,
+        order: &[OrderColumn],
+        (lo, hi): (&Option<RowKey>, &Option<RowKey>),
+        limits: Limits,
+    ) -> String {
+        let (mut shown, mut keys, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, column) in order.iter().enumerate() {
+            shown.push(format!("{} AS v{place}", column.shown()));
+            keys.push(format!("{} AS o{place}", column.expression(self.recodes)));
+            names.push(format!("o{place}"));
+        }
+        let values: Vec<String> = (0..order.len()).map(|place| format!("c.v{place}")).collect();
+        let names = names.join(", ");
+        // Keys that this order holds for equal stay together.
+        let beyond = match lo {
+            Some(lo) => format!(" AND ({names}) > ({})", bound(order, lo, self.recodes)),
+            None => String::new(),
+        };
         format!(
-            "SELECT {column} FROM {} WHERE {} ORDER BY {column} OFFSET {rows} LIMIT 1",
-            self.from,
-            self.filtered(&from_here)
+            "SELECT {values} FROM (SELECT r.*, pg_catalog.row_number() OVER w AS n, \
+             pg_catalog.sum(r.size) OVER w - r.size AS before \
+             FROM (SELECT {shown}, {keys}, {size} AS size FROM {from} WHERE {condition} ORDER BY {places} LIMIT {most}) r \
+             WINDOW w AS (ORDER BY {names} ROWS UNBOUNDED PRECEDING)) c \
+             WHERE c.n > 1 AND (c.n > {rows} OR c.before >= {bytes}){beyond} ORDER BY c.n LIMIT 1",
+            values = values.join(", "),
+            shown = shown.join(", "),
+            keys = keys.join(", "),
+            size = self.size,
+            from = self.from,
+            condition = self.filtered(&self.between(order, lo, hi)),
+            places = (1..=order.len())
+                .map(|place| (place + order.len()).to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+            most = limits.rows.max(1).saturating_add(1),
+            rows = limits.rows.max(1),
+            bytes = limits.bytes,
         )
+    }
+
+    /// The keys of some rows, each with the row's size.
+    pub fn sizes_query(&self, keys: &[RowKey]) -> String {
+        format!(
+            "SELECT {}, {} FROM {} WHERE {}",
+            self.size,
+            list(self.key.iter()),
+            self.from,
+            self.filtered(&keys_condition(keys, &self.key))
+        )
+    }
+
+    fn between(&self, order: &[OrderColumn], lo: &Option<RowKey>, hi: &Option<RowKey>) -> String {
+        let columns: Vec<String> = order.iter().map(|column| column.expression(self.recodes)).collect();
+        let columns = columns.join(", ");
+        let one = |compares: &str, key: &RowKey| {
+            format!("({columns}) {compares} ({})", bound(order, key, self.recodes))
+        };
+        let bounds: Vec<String> =
+            lo.iter().map(|lo| one(">=", lo)).chain(hi.iter().map(|hi| one("<", hi))).collect();
+        if bounds.is_empty() { "true".to_owned() } else { bounds.join(" AND ") }
     }
 
     /// The text of some columns of a row, in UTF-8 on both sides, in an array of its own.
@@ -191,6 +251,7 @@ pub fn sides(source: &SourceTable, shape: &MirrorShape) -> (Side, Side) {
         filter: source.row_filter.clone(),
         // Known to the session that asks.
         recodes: false,
+        size: size_of(source),
     };
     let here = Side {
         from: format!("odoo_mirror.{}", quote_identifier(&shape.name)),
@@ -198,6 +259,7 @@ pub fn sides(source: &SourceTable, shape: &MirrorShape) -> (Side, Side) {
         key: shape.key.clone(),
         filter: None,
         recodes: false,
+        size: size_of(source),
     };
     (there, here)
 }

@@ -1,9 +1,11 @@
 //! Reads pieces of tables on the source for comparing: first a hash of all rows, then each row's, then rows, all under
 //! one guarded snapshot. Only reads, and rests in between, so that the source hardly notices.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_core::Stream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::SimpleQueryMessage;
@@ -14,7 +16,7 @@ use super::link::{Event, Gauges, Outbox};
 use super::sql::Sql;
 use crate::error::{Error, sqlstate};
 use crate::mirror::fence::{RowHash, RowKey};
-use crate::mirror::proof::{Piece, Side, Tiling};
+use crate::mirror::proof::{Limits, Piece, Side, Tiling};
 use crate::mirror::snapshot::Snapshot;
 use crate::wire::Lsn;
 
@@ -40,7 +42,7 @@ pub struct ProbeRequest {
     pub tiling: Tiling,
     /// Of a range only where it begins is given; where it ends is found here, and is no more than `hi` if that is given.
     pub piece: Piece,
-    pub rows: i64,
+    pub limits: Limits,
     pub must_see: Vec<u64>,
     /// Percent of the time that the source may work on this.
     pub share: i32,
@@ -72,6 +74,14 @@ pub enum Probed {
     End {
         id: u64,
     },
+    /// Rows are on their way: the source is slow, and not silent.
+    Heard {
+        id: u64,
+    },
+    /// The piece's rows are more bytes than they were taken for.
+    TooBig {
+        id: u64,
+    },
     /// Something on the source is in the way: try again later.
     Late {
         id: u64,
@@ -89,11 +99,32 @@ pub enum Probed {
     },
 }
 
+impl Probed {
+    /// Of which request it is.
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Opened { id, .. }
+            | Self::Summed { id, .. }
+            | Self::Hashes { id, .. }
+            | Self::Rows { id, .. }
+            | Self::End { id }
+            | Self::Heard { id }
+            | Self::TooBig { id }
+            | Self::Late { id, .. }
+            | Self::Drifted { id, .. }
+            | Self::GivenUp { id, .. } => *id,
+        }
+    }
+}
+
 /// How long a snapshot may wait for writers that it must see.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Rows that are handed over at once, in bytes.
 const PIECE_BYTES: usize = 1024 * 1024;
+
+/// How many times the bytes that a piece should have it may turn out to have.
+const TIMES: usize = 4;
 
 /// Serves steps until the main thread drops its end.
 pub async fn serve(
@@ -142,6 +173,10 @@ pub async fn serve(
                 }
             }
         };
+        if matches!(said, Probed::TooBig { .. }) {
+            // The rows that are still under way go with the connection.
+            (session, open) = (None, None);
+        }
         if matches!(said, Probed::Late { .. } | Probed::Drifted { .. } | Probed::GivenUp { .. }) {
             open = None;
         }
@@ -196,28 +231,39 @@ async fn answer(
             outbox.send(Event::Probed(Box::new(opened))).await;
             gauges.stand_at.store(past.0, Ordering::Relaxed);
             match probe.request.piece {
-                Piece::Keys(_) => hashes(client, &probe.request).await,
+                Piece::Keys(_) => hashes(client, &probe.request, outbox).await,
                 _ => sum(client, &probe.request).await,
             }
         }
-        Ask::Hashes => hashes(client, &probe.request).await,
-        Ask::Fetch(keys) => {
-            fetch(client, &probe.request, keys.as_deref(), outbox).await?;
-            Ok(Probed::End { id })
-        }
+        Ask::Hashes => hashes(client, &probe.request, outbox).await,
+        Ask::Fetch(keys) => match fetch(client, &probe.request, keys.as_deref(), outbox).await? {
+            true => Ok(Probed::End { id }),
+            false => Ok(Probed::TooBig { id }),
+        },
     }
 }
 
 /// The piece's rows, each with its key and its hash.
-async fn hashes(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {
+async fn hashes(client: &Sql, request: &ProbeRequest, outbox: &Outbox) -> Result<Probed, Error> {
     let sql = request.side.rows_query(&condition(request, &request.piece));
-    let mut rows = Vec::new();
-    for row in query(client, &sql).await? {
-        let number = |index: usize| row.get(index).cloned().flatten().and_then(|text| text.parse().ok());
-        let hash = (number(0).unwrap_or(0), number(1).unwrap_or(0));
-        rows.push((row.into_iter().skip(2).map(Option::unwrap_or_default).collect(), hash));
+    let mut stream = std::pin::pin!(client.simple_query_raw(&sql).await?);
+    let (mut rows, mut told) = (Vec::new(), Instant::now());
+    while let Some(message) = std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await {
+        let SimpleQueryMessage::Row(row) = message? else { continue };
+        let number = |index: usize| row.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let key = (2..row.len()).map(|index| row.get(index).unwrap_or_default().to_owned()).collect();
+        rows.push((key, (number(0), number(1))));
+        heard(request.id, &mut told, outbox).await;
     }
     Ok(Probed::Hashes { id: request.id, rows })
+}
+
+/// Tells now and then that the source answers.
+async fn heard(id: u64, told: &mut Instant, outbox: &Outbox) {
+    if told.elapsed() >= Duration::from_secs(1) {
+        *told = Instant::now();
+        outbox.send(Event::Probed(Box::new(Probed::Heard { id }))).await;
+    }
 }
 
 /// What came of beginning a piece.
@@ -236,18 +282,40 @@ async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<Begun,
         Guarded::Late(why) => return Ok(Begun::Not(Probed::Late { id, why })),
         Guarded::Drifted(why) => return Ok(Begun::Not(Probed::Drifted { id, why })),
     };
-    if let (Piece::Range { lo, hi }, Tiling::Ranges { column }) = (&mut request.piece, &request.tiling) {
-        let cut = query(client, &request.side.cut_query(column, *lo, request.rows)).await?;
-        let cut =
-            cut.first().and_then(|row| row.first().cloned().flatten()).and_then(|text| text.parse().ok());
-        // Many rows may share the column's first value: then the piece is all of these.
-        let cut = cut.map(|cut: i64| if *lo == Some(cut) { cut.saturating_add(1) } else { cut });
-        *hi = match (cut, *hi) {
-            (Some(cut), Some(most)) => Some(cut.min(most)),
-            (cut, most) => cut.or(most),
-        };
+    match (&mut request.piece, &request.tiling) {
+        (Piece::Range { lo, hi }, Tiling::Ranges { order }) => {
+            let cut = query(client, &request.side.cut_query(order, (lo, hi), request.limits)).await?;
+            if let Some(cut) = cut.into_iter().next() {
+                *hi = Some(cut.into_iter().map(Option::unwrap_or_default).collect());
+            }
+        }
+        (Piece::Keys(keys), _) => {
+            let sizes = query(client, &request.side.sizes_query(keys)).await?;
+            keep_within(keys, sizes, request.limits.bytes);
+        }
+        _ => {}
     }
     Ok(Begun::Opened(Probed::Opened { id, snapshot, past, piece: request.piece.clone() }, past))
+}
+
+/// As many of the keys as have that many bytes, and one at least.
+fn keep_within(keys: &mut Vec<RowKey>, sizes: Vec<Vec<Option<String>>>, most: i64) {
+    let sizes: HashMap<RowKey, i64> = sizes
+        .into_iter()
+        .map(|row| {
+            let mut row = row.into_iter().map(Option::unwrap_or_default);
+            let size = row.next().and_then(|size| size.parse().ok()).unwrap_or(0);
+            (row.collect(), size)
+        })
+        .collect();
+    let mut bytes = 0;
+    let fit = keys.iter().take_while(|key| {
+        let fits = bytes < most;
+        bytes += sizes.get(*key).copied().unwrap_or(0);
+        fits
+    });
+    let fit = fit.count().max(1);
+    keys.truncate(fit);
 }
 
 async fn sum(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {
@@ -258,23 +326,31 @@ async fn sum(client: &Sql, request: &ProbeRequest) -> Result<Probed, Error> {
     Ok(Probed::Summed { id: request.id, rows, hash: (field(1), field(2)) })
 }
 
+/// False: they are too many bytes for one piece.
 async fn fetch(
     client: &Sql,
     request: &ProbeRequest,
     keys: Option<&[RowKey]>,
     outbox: &Outbox,
-) -> Result<(), Error> {
-    use futures_core::Stream;
+) -> Result<bool, Error> {
     let piece = keys.map_or_else(|| request.piece.clone(), |keys| Piece::Keys(keys.to_vec()));
     let sql = request.side.fetch_query(&condition(request, &piece));
     let mut stream = std::pin::pin!(client.simple_query_raw(&sql).await?);
-    let (mut rows, mut bytes) = (Vec::new(), 0);
+    let (mut rows, mut bytes, mut told) = (Vec::new(), 0, Instant::now());
+    let (mut all_rows, mut all_bytes) = (0_usize, 0_usize);
+    let most = usize::try_from(request.limits.bytes).unwrap_or(usize::MAX).saturating_mul(TIMES);
     while let Some(message) = std::future::poll_fn(|context| stream.as_mut().poll_next(context)).await {
         if let SimpleQueryMessage::Row(row) = message? {
             let row: Vec<Option<String>> =
                 (0..row.len()).map(|index| row.get(index).map(str::to_owned)).collect();
-            bytes += row.iter().flatten().map(String::len).sum::<usize>();
+            let size = row.iter().flatten().map(String::len).sum::<usize>();
+            (bytes, all_bytes, all_rows) = (bytes + size, all_bytes + size, all_rows + 1);
+            // Rows of a table without a key can't be told apart, so they are one piece.
+            if all_bytes > most && all_rows > 1 && !request.side.key.is_empty() && request.limits.rows > 1 {
+                return Ok(false);
+            }
             rows.push(row);
+            heard(request.id, &mut told, outbox).await;
             if bytes >= PIECE_BYTES {
                 let rows = std::mem::take(&mut rows);
                 bytes = 0;
@@ -285,7 +361,7 @@ async fn fetch(
     if !rows.is_empty() {
         outbox.send(Event::Probed(Box::new(Probed::Rows { id: request.id, rows }))).await;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn condition(request: &ProbeRequest, piece: &Piece) -> String {

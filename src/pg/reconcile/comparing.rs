@@ -7,7 +7,8 @@ use super::piece::{Chunk, Done};
 use crate::error::Error;
 use crate::mirror::batch::Batch;
 use crate::mirror::fence::{Record, RowKey};
-use crate::mirror::proof::{Piece, Side, Tiling, sides};
+use crate::mirror::pace::Pace;
+use crate::mirror::proof::{Limits, Piece, Side, Tiling, sides};
 use crate::mirror::stream_table::Layout;
 use crate::pg::apply::{Applier, Care, Verdicts};
 use crate::pg::registry::Table;
@@ -17,6 +18,12 @@ use crate::wire::Lsn;
 /// About how many bytes of rows make a piece.
 const PIECE_BYTES: i64 = 4 * 1024 * 1024;
 
+/// Where each piece reads all keys, it has this many times the rows.
+const SCANNED: i64 = 8;
+
+/// Keys that are compared once more at a time.
+const KEYS: i64 = 500;
+
 /// The table at hand.
 pub(super) struct Comparing {
     pub(super) note: Note,
@@ -25,6 +32,7 @@ pub(super) struct Comparing {
     /// The stream tells what it touches, since the record began.
     pub(super) recording: bool,
     pub(super) tiling: Tiling,
+    pub(super) pace: Pace,
     pub(super) there: Side,
     pub(super) here: Side,
     pub(super) chunk: Option<Chunk>,
@@ -45,6 +53,7 @@ impl Comparing {
             record,
             recording: false,
             tiling,
+            pace: Pace::default(),
             there,
             here,
             chunk: None,
@@ -57,19 +66,18 @@ impl Comparing {
     pub(super) fn next_piece(&self, keys: Vec<RowKey>) -> Piece {
         match &self.tiling {
             _ if self.note.ranges_done => Piece::Keys(keys),
-            Tiling::Ranges { .. } => Piece::Range { lo: self.note.done_to, hi: None },
-            Tiling::Buckets { .. } => Piece::Bucket(self.note.done_to.unwrap_or(0)),
+            Tiling::Ranges { order } => {
+                let lo = self.note.done_to.clone().filter(|key| key.len() == order.len());
+                Piece::Range { lo, hi: None }
+            }
             Tiling::Whole => Piece::Whole,
         }
     }
 
     /// Where the table is once this piece is done, and whether it was the last.
-    pub(super) fn place_after(&self, piece: &Piece) -> (Option<i64>, bool) {
-        match (piece, &self.tiling) {
-            (Piece::Range { hi, .. }, _) => (*hi, hi.is_none()),
-            (Piece::Bucket(bucket), Tiling::Buckets { count, .. }) => {
-                (Some(bucket + 1), bucket + 1 >= *count)
-            }
+    pub(super) fn place_after(&self, piece: &Piece) -> (Option<RowKey>, bool) {
+        match piece {
+            Piece::Range { hi, .. } => (hi.clone(), hi.is_none()),
             _ => (None, true),
         }
     }
@@ -105,9 +113,15 @@ impl Comparing {
         quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing(at))
     }
 
-    /// How many rows a piece has.
-    pub(super) fn rows(&self) -> i64 {
-        let average = self.table.source.bytes / self.table.source.estimated_rows.max(1);
-        (PIECE_BYTES / average.max(1)).clamp(50, i64::from(guc::COMPARE_ROWS.get()))
+    /// What the next piece may have.
+    pub(super) fn limits(&self) -> Limits {
+        let times = if self.tiling.scans() { SCANNED } else { 1 };
+        let rows = i64::from(guc::COMPARE_ROWS.get()) * times;
+        self.pace.of(Limits { rows, bytes: PIECE_BYTES })
+    }
+
+    /// How many keys may be compared once more at a time.
+    pub(super) fn keys(&self) -> i64 {
+        self.pace.of(Limits { rows: KEYS, bytes: PIECE_BYTES }).rows
     }
 }

@@ -34,11 +34,8 @@ const REST: Duration = Duration::from_secs(1);
 /// While the stream has still to pass a snapshot: how often to look, and to ask an idle source where it stands.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// A piece that the source doesn't answer for this long is given up.
+/// A piece that the source says nothing of for this long is given up, and begun again at half its size.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Keys that are compared once more at a time.
-const KEYS: i64 = 500;
 
 /// The part of following the stream that compares.
 #[derive(Default)]
@@ -115,7 +112,14 @@ impl Reconciling {
     pub(super) fn probed(&mut self, probed: Probed) {
         let Some(comparing) = &mut self.comparing else { return };
         let Some(chunk) = &mut comparing.chunk else { return };
+        if probed.id() == chunk.id {
+            chunk.heard = Instant::now();
+        }
         match probed {
+            Probed::TooBig { id } if id == chunk.id => {
+                comparing.pace.too_big();
+                comparing.chunk = None;
+            }
             Probed::Opened { id, snapshot, past, piece } if id == chunk.id => {
                 self.passed.forget(&snapshot);
                 comparing.record.forget(&snapshot);
@@ -238,7 +242,9 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         }
         return Ok(());
     };
-    if chunk.began.elapsed() > PATIENCE {
+    // A table without a key is one piece, however large; its connection tells when the source is gone.
+    if chunk.heard.elapsed() > PATIENCE && chunk.piece != Piece::Whole {
+        comparing.pace.too_big();
         reconciling.give_up_piece(following.network);
         return Ok(());
     }
@@ -328,7 +334,7 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
             Piece::Keys(keys) => notes::keys_done(&comparing.note, keys, &done.outcome)?,
             piece => {
                 let (to, last) = comparing.place_after(piece);
-                notes::piece_done(&comparing.note, generation, to, last, &done.outcome)?
+                notes::piece_done(&comparing.note, generation, to.as_ref(), last, &done.outcome)?
             }
         };
         if noted {
@@ -343,6 +349,7 @@ fn piece_done(following: &mut Following<'_>, chunk: &Chunk, done: &Done) -> Resu
     let verdicts = std::mem::take(&mut comparing.verdicts);
     match noted {
         Ok(true) => {
+            comparing.pace.took(chunk.held_up);
             if !matches!(chunk.piece, Piece::Keys(_)) {
                 let (to, last) = comparing.place_after(&chunk.piece);
                 (comparing.note.done_to, comparing.note.ranges_done) = (to, last);
@@ -384,23 +391,18 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
     let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
     let mut keys = Vec::new();
     if comparing.note.ranges_done {
-        keys = transaction::transaction(|| notes::keys_left(&comparing.note.table, KEYS))?;
+        keys = transaction::transaction(|| notes::keys_left(&comparing.note.table, comparing.keys()))?;
         if keys.is_empty() {
             return finish(following);
         }
     }
-    let piece = comparing.next_piece(keys);
-    let (rows, mut hi) = (comparing.rows(), None);
-    if let (Piece::Range { lo, .. }, Tiling::Ranges { column }) = (&piece, &comparing.tiling) {
-        let sql = comparing.here.cut_query(column, *lo, rows);
-        hi = transaction::transaction(|| super::sql::value(&sql, &[]))?
-            .and_then(|key| key.parse::<i64>().ok());
-        hi = hi.map(|hi| if *lo == Some(hi) { hi.saturating_add(1) } else { hi });
+    let mut piece = comparing.next_piece(keys);
+    let limits = comparing.limits();
+    if let (Piece::Range { lo, hi }, Tiling::Ranges { order }) = (&mut piece, &comparing.tiling) {
+        let sql = comparing.here.cut_query(order, (lo, &None), limits);
+        let cut = transaction::transaction(|| comparing.ask_here(&sql))?;
+        *hi = cut.into_iter().next().map(|key| key.into_iter().map(Option::unwrap_or_default).collect());
     }
-    let piece = match piece {
-        Piece::Range { lo, .. } => Piece::Range { lo, hi },
-        other => other,
-    };
     let id = reconciling.last_id + 1;
     let request = ProbeRequest {
         id,
@@ -411,7 +413,7 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         side: comparing.there.clone(),
         tiling: comparing.tiling.clone(),
         piece: piece.clone(),
-        rows,
+        limits,
         must_see: comparing.record.must_see().to_vec(),
         share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
     };

@@ -12,14 +12,14 @@ use crate::wire::Lsn;
 pub(super) struct Note {
     pub(super) table: String,
     pub(super) writes: bool,
-    pub(super) done_to: Option<i64>,
+    pub(super) done_to: Option<RowKey>,
     pub(super) ranges_done: bool,
 }
 
 /// What is to be compared next: first what readers are waiting for.
 pub(super) fn next() -> Result<Option<Note>, Error> {
     let rows = sql::run(
-        "SELECT r.table_name, r.writes, r.done_to, r.ranges_done FROM odoo_mirror_internal.reconciles r \
+        "SELECT r.table_name, r.writes, pg_catalog.to_json(r.done_to)::text, r.ranges_done FROM odoo_mirror_internal.reconciles r \
          JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
          WHERE t.state IN ('ready', 'reconciling') AND t.drift IS NULL \
          ORDER BY t.state = 'ready', r.ranges_done DESC, r.done_to IS NULL, r.started_at, r.table_name LIMIT 1",
@@ -28,7 +28,7 @@ pub(super) fn next() -> Result<Option<Note>, Error> {
     Ok(rows.first().map(|row| Note {
         table: text(row, 0),
         writes: text(row, 1) == "t",
-        done_to: row[2].as_ref().and_then(|value| value.parse().ok()),
+        done_to: row[2].as_ref().and_then(|value| serde_json::from_str(value).ok()),
         ranges_done: text(row, 3) == "t",
     }))
 }
@@ -51,20 +51,20 @@ pub(super) const MOST_FOUND: usize = 100;
 pub(super) fn piece_done(
     note: &Note,
     generation: u64,
-    to: Option<i64>,
+    to: Option<&RowKey>,
     last: bool,
     outcome: &Outcome,
 ) -> Result<bool, Error> {
-    let before = note.done_to.map(|key| key.to_string());
-    let to = to.map(|key| key.to_string());
+    let before = note.done_to.as_ref().map(|key| json(key)).transpose()?;
+    let to = to.map(|key| json(key)).transpose()?;
     let updated = sql::value(
         "UPDATE odoo_mirror_internal.reconciles r \
-         SET done_to = $3::bigint, ranges_done = ranges_done OR $4::boolean, compared = compared + $5::bigint, \
+         SET done_to = CASE WHEN $3::jsonb IS NOT NULL THEN ARRAY(SELECT pg_catalog.jsonb_array_elements_text($3::jsonb)) END, ranges_done = ranges_done OR $4::boolean, compared = compared + $5::bigint, \
              different = different + $6::bigint, written = written + $7::bigint, \
              found = CASE WHEN pg_catalog.jsonb_array_length(found) >= $9::int THEN found ELSE found || $8::jsonb END \
          FROM odoo_mirror_internal.tables t \
          WHERE r.table_name = $1 AND t.name = $1 AND t.generation = $10::bigint AND NOT r.ranges_done \
-           AND r.done_to IS NOT DISTINCT FROM $2::bigint RETURNING 1",
+           AND pg_catalog.to_jsonb(r.done_to) IS NOT DISTINCT FROM $2::jsonb RETURNING 1",
         &[
             Some(&note.table),
             before.as_deref(),
@@ -219,6 +219,6 @@ pub(in crate::pg) fn add(table: &str, writes: bool, reason: &str, job: &str) -> 
     .map(drop)
 }
 
-fn json(keys: &[RowKey]) -> Result<String, Error> {
+fn json<T: serde::Serialize>(keys: &[T]) -> Result<String, Error> {
     serde_json::to_string(keys).map_err(|_| Error::stop("a key can't be noted"))
 }

@@ -2,7 +2,7 @@
 //! done by the caller.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,10 @@ pub(super) struct Chunk {
     pub(super) id: u64,
     pub(super) piece: Piece,
     pub(super) stage: Stage,
-    pub(super) began: Instant,
+    /// When the source last said something of it.
+    pub(super) heard: Instant,
+    /// How long hashing held the stream up here.
+    pub(super) held_up: Duration,
     /// When an idle source was last asked how far it is.
     pub(super) urged: Instant,
     /// The snapshot proves something once the stream has passed this.
@@ -80,7 +83,8 @@ impl Chunk {
             id,
             piece,
             stage: Stage::Asked,
-            began: now,
+            heard: now,
+            held_up: Duration::ZERO,
             urged: now,
             past: Lsn::ZERO,
             there: None,
@@ -122,18 +126,18 @@ impl Comparing {
     /// Hashes what is here, as soon as the stream has passed the snapshot: the fewer touches come between.
     pub(super) fn capture(&self, chunk: &mut Chunk) -> Result<(), Error> {
         chunk.stage = Stage::Captured;
-        let (lo, hi) = match &chunk.piece {
-            Piece::Range { lo, hi } => (*lo, *hi),
-            Piece::Keys(keys) => {
-                chunk.listed_here = Some((self.rows_here(&chunk.piece)?, self.record.of(keys)));
-                return Ok(());
-            }
-            _ => (None, None),
-        };
+        let began = Instant::now();
+        if let Piece::Keys(keys) = &chunk.piece {
+            chunk.listed_here = Some((self.rows_here(&chunk.piece)?, self.record.of(keys)));
+            chunk.held_up += began.elapsed();
+            return Ok(());
+        }
+        let (lo, hi) = self.tiling.integers(&chunk.piece);
         if self.record.is_quiet(lo, hi) {
             let said = self.ask_here(&self.here.hash_query(&self.condition(&chunk.piece)))?;
             let said = said.first().cloned().unwrap_or_default();
             chunk.here = Some((number(&said, 0), (text(&said, 1), text(&said, 2))));
+            chunk.held_up += began.elapsed();
         }
         Ok(())
     }
@@ -175,7 +179,9 @@ impl Comparing {
         chunk: &mut Chunk,
         source: &[(RowKey, RowHash)],
     ) -> Result<Next, Error> {
+        let began = Instant::now();
         let here = self.rows_here(&chunk.piece)?;
+        chunk.held_up = chunk.held_up.max(began.elapsed());
         self.compare_rows(chunk, fence::compare(source, &here, &self.record))
     }
 
@@ -252,7 +258,7 @@ impl Comparing {
     }
 
     /// Whatever a type's or an index's code does, it does with the owner's rights.
-    fn ask_here(&self, query: &str) -> Result<Vec<Row>, Error> {
+    pub(super) fn ask_here(&self, query: &str) -> Result<Vec<Row>, Error> {
         let _owner = AsOwner::switch()?;
         sql::run(query, &[])
     }

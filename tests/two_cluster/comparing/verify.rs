@@ -146,7 +146,7 @@ fn a_verify_broken_off_by_a_killed_worker_goes_on_where_it_was() {
     pair.on_mirror("UPDATE odoo_mirror.t SET x = '' WHERE id = 29999");
     let id = pair.mirror_value("SELECT odoo_mirror.verify('t')");
     let place = || {
-        let query = "SELECT done_to FROM odoo_mirror_internal.reconciles";
+        let query = "SELECT done_to[1] FROM odoo_mirror_internal.reconciles";
         pair.mirror.try_rows("mirror", query).ok()?.pop()?.pop()??.parse::<i64>().ok()
     };
     let before = eventually("it is under way", LIMIT, || place().filter(|place| *place > 3000));

@@ -32,7 +32,7 @@ fn a_table_that_is_being_compared_is_not_begun_anew_for_another_file() {
     pair.proxy.as_ref().expect("there is one").slow_down(std::time::Duration::from_millis(20));
     pair.on_mirror("SELECT odoo_mirror.resync('t')");
     let done_to = || {
-        let query = "SELECT r.done_to FROM odoo_mirror_internal.reconciles r JOIN odoo_mirror_internal.tables t ON t.name = r.table_name
+        let query = "SELECT r.done_to[1] FROM odoo_mirror_internal.reconciles r JOIN odoo_mirror_internal.tables t ON t.name = r.table_name
              WHERE t.name = 't' AND t.state = 'reconciling'";
         pair.mirror
             .rows("mirror", query)
