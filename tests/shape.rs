@@ -71,6 +71,7 @@ fn account_move() -> SourceTable {
         left_out: Vec::new(),
         primary_key: vec!["id".into()],
         identity_key: Vec::new(),
+        leaf_key: Vec::new(),
         row_filter: None,
         estimated_rows: 0,
         bytes: 0,

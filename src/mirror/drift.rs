@@ -85,6 +85,7 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
         || kept.publishes != now.publishes
         || kept.primary_key != now.primary_key
         || kept.identity_key != now.identity_key
+        || kept.leaf_key != now.leaf_key
         || kept.left_out != now.left_out
         || kept.files != now.files
         || columns(kept) != columns(now)

@@ -24,6 +24,10 @@ pub struct SourceTable {
     pub primary_key: Vec<String>,
     /// The columns of the index named by REPLICA IDENTITY USING INDEX, in key order; else empty.
     pub identity_key: Vec<String>,
+    /// Of a partitioned table without a key of its own: the columns that identify a row in each of its leaves alike, if they
+    /// include what rows are put into leaves by. Only then are they unique over all leaves.
+    #[serde(default)]
+    pub leaf_key: Vec<String>,
     /// The publication's WHERE for this table, as `pg_get_expr` prints it.
     pub row_filter: Option<String>,
     /// `pg_class.reltuples`, summed over partitions; 0 where the table was never analyzed.
@@ -187,6 +191,10 @@ impl SourceTable {
     /// With REPLICA IDENTITY USING INDEX these are the index's, not the primary key's: a delete
     /// carries no others, and an update that changes only the primary key doesn't carry the old one.
     pub fn stream_key(&self) -> &[String] {
-        if self.replica_identity == 'i' { &self.identity_key } else { &self.primary_key }
+        match self.replica_identity {
+            'i' => &self.identity_key,
+            'd' if self.primary_key.is_empty() => &self.leaf_key,
+            _ => &self.primary_key,
+        }
     }
 }

@@ -84,6 +84,8 @@ pub struct Layout {
     pub columns: Vec<Option<String>>,
     /// Positions of the key columns in the tuple, in key order.
     pub key: Vec<usize>,
+    /// The source says of some column that it identifies rows. A partitioned table may have an identity in its leaves only.
+    pub identifies: bool,
 }
 
 impl StreamTable {
@@ -123,7 +125,7 @@ impl StreamTable {
         if identifies && !key.iter().all(|place| relation.columns[*place].key) {
             return Err("the source changed the table's replica identity".to_owned());
         }
-        Ok(Layout { columns, key })
+        Ok(Layout { columns, key, identifies })
     }
 
     /// What becomes of an event of transaction `xid` on the row with this key (its first column).

@@ -318,7 +318,11 @@ fn layout(table: &Table) -> Arc<Layout> {
     let columns = &table.shape.columns;
     let place = |key: &String| columns.iter().position(|column| column.name == *key);
     let key = table.shape.key.iter().filter_map(place).collect();
-    Arc::new(Layout { columns: columns.iter().map(|column| Some(column.name.clone())).collect(), key })
+    Arc::new(Layout {
+        columns: columns.iter().map(|column| Some(column.name.clone())).collect(),
+        key,
+        identifies: true,
+    })
 }
 
 fn columns(table: &Table, kept: &str) -> Vec<KeptColumn> {

@@ -99,6 +99,30 @@ const KEYS: &str = "
       AND (i.indisprimary AND i.indimmediate OR i.indisreplident)
     GROUP BY i.indexrelid, i.indrelid, i.indisprimary, i.indimmediate, i.indisreplident";
 
+/// The identity of each leaf of a partitioned table, and by which columns rows are put into leaves; NULL for an expression.
+const LEAF_KEYS: &str = "
+    SELECT root.oid AS root, leaf.oid AS leaf, key.columns, parted.columns AS parted_by
+    FROM unnest($1::oid[]) root (oid)
+    CROSS JOIN LATERAL pg_partition_tree(root.oid) tree
+    JOIN pg_class leaf ON leaf.oid = tree.relid AND leaf.relkind = 'r'
+    LEFT JOIN LATERAL (
+        SELECT array_agg(a.attname::text ORDER BY k.position) AS columns
+        FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+        WHERE i.indrelid = leaf.oid AND i.indisvalid AND k.position <= i.indnkeyatts
+          AND CASE leaf.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
+                                     WHEN 'i' THEN i.indisreplident ELSE false END
+    ) key ON true
+    CROSS JOIN LATERAL (
+        SELECT array_agg(a.attname::text) AS columns
+        FROM pg_partition_tree(root.oid) part
+        JOIN pg_partitioned_table p ON p.partrelid = part.relid
+        CROSS JOIN LATERAL unnest(p.partattrs) AS k (attnum)
+        LEFT JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = k.attnum AND a.attnum > 0
+    ) parted
+    ORDER BY root.oid, leaf.oid";
+
 /// What the source publishes, as of one snapshot.
 #[derive(Debug)]
 pub struct Seen {
@@ -141,7 +165,9 @@ async fn look_inside(client: &Client, publication: &str, excluded_columns: &[Str
     for row in client.query(KEYS, &[&oids]).await? {
         keys.entry(row.try_get("indrelid")?).or_default().push(row);
     }
+    let mut leaves = leaf_keys(client, &tables).await?;
     for (table, column_list) in &mut tables {
+        table.leaf_key = leaves.remove(&table.oid).unwrap_or_default();
         table.seen.clone_from(&snapshot);
         table.published_in = schemas.remove(&table.oid).unwrap_or_default();
         for key in keys.remove(&table.oid).unwrap_or_default() {
@@ -189,6 +215,30 @@ pub async fn published_tables(
     Ok(tables)
 }
 
+/// The key that all leaves of a partitioned table have, by the table's OID.
+async fn leaf_keys(
+    client: &Client,
+    tables: &[(SourceTable, Option<Vec<String>>)],
+) -> Result<HashMap<u32, Vec<String>>, Error> {
+    let roots: Vec<u32> =
+        tables.iter().filter(|(table, _)| table.kind == 'p').map(|(table, _)| table.oid).collect();
+    let mut keys: HashMap<u32, Vec<String>> = HashMap::new();
+    if roots.is_empty() {
+        return Ok(keys);
+    }
+    for row in client.query(LEAF_KEYS, &[&roots]).await? {
+        let columns: Vec<String> = row.try_get::<_, Option<_>>("columns")?.unwrap_or_default();
+        let parted_by: Vec<Option<String>> = row.try_get::<_, Option<_>>("parted_by")?.unwrap_or_default();
+        let unique = parted_by.iter().all(|by| by.as_ref().is_some_and(|by| columns.contains(by)));
+        let key = keys.entry(row.try_get("root")?).or_insert_with(|| columns.clone());
+        let alike = key.len() == columns.len() && columns.iter().all(|column| key.contains(column));
+        if !alike || !unique {
+            key.clear();
+        }
+    }
+    Ok(keys)
+}
+
 fn why_left_out(
     table: &SourceTable,
     column: &str,
@@ -220,6 +270,7 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
         columns: Vec::new(),
         left_out: Vec::new(),
         primary_key: Vec::new(),
+        leaf_key: Vec::new(),
         identity_key: Vec::new(),
         row_filter: row.try_get("row_filter")?,
         estimated_rows: row.try_get("rows")?,

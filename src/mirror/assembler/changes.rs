@@ -34,7 +34,8 @@ impl Assembler {
             match old {
                 _ if open.batch.table.has_key() => open.delete(&mut self.batch.arena, &self.old_key),
                 Old::Row(old) => open.whole(&mut self.batch.arena, old, None),
-                Old::Key(_) => self.misfit_in(part, ANOTHER_IDENTITY),
+                Old::Key(_) if open.batch.layout.identifies => self.misfit_in(part, ANOTHER_IDENTITY),
+                Old::Key(_) => open.batch.tally.filtered += 1,
             }
         }
         Ok(Fed::Change)
@@ -70,7 +71,9 @@ impl Assembler {
             if judged(open, &self.new_key, xid) {
                 match old {
                     Some(Old::Row(old)) => open.whole(arena, old, Some(new)),
-                    Some(Old::Key(_)) | None => self.misfit_in(part, ANOTHER_IDENTITY),
+                    _ if open.batch.layout.identifies => self.misfit_in(part, ANOTHER_IDENTITY),
+                    // Its leaves know the row, and the root doesn't: only inserts are followed.
+                    Some(Old::Key(_)) | None => open.batch.tally.filtered += 1,
                 }
             }
             return Ok(Fed::Change);

@@ -324,7 +324,7 @@ impl Assembler {
         let oid = table.source_oid;
         let part = self.open.iter().rposition(|open| open.batch.table.source_oid == oid);
         let part = part.unwrap_or_else(|| {
-            let layout = Layout { columns: Vec::new(), key: Vec::new() };
+            let layout = Layout { columns: Vec::new(), key: Vec::new(), identifies: false };
             self.open.push(OpenTable::new(Arc::clone(table), Arc::new(layout)));
             self.open.len() - 1
         });

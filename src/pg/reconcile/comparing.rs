@@ -89,7 +89,7 @@ impl Comparing {
             return Ok(());
         }
         let columns = self.table.shape.columns.iter().map(|column| Some(column.name.clone())).collect();
-        let layout = Arc::new(Layout { columns, key: self.key_places() });
+        let layout = Arc::new(Layout { columns, key: self.key_places(), identifies: true });
         let batch = Batch::of_rows(&self.table.for_stream(false, false), &layout, &done.rows, &done.gone)
             .map_err(|error| Error::stop(format!("a row of the source can't be taken: {error}")))?;
         self.mender.hold(quarantine::held()?);

@@ -39,7 +39,9 @@ fn tables_of_any_key_are_mended_in_pieces_while_others_go_on() {
             let (mut slowest, mut n) = (Duration::ZERO, 0);
             while !over.load(SeqCst) {
                 n += 1;
-                pair.on_source(&format!("INSERT INTO other VALUES ({n}); UPDATE u SET x = x WHERE id = md5('{n}')::uuid"));
+                pair.on_source(&format!(
+                    "INSERT INTO other VALUES ({n}); UPDATE u SET x = x WHERE id = md5('{n}')::uuid"
+                ));
                 let began = Instant::now();
                 let seen = format!("SELECT count(*) FROM odoo_mirror.other WHERE id = {n}");
                 eventually("it is shown", LIMIT, || (pair.mirror_value(&seen) == "1").then_some(()));
