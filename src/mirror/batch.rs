@@ -136,6 +136,8 @@ pub struct Unfit {
     pub xid: u64,
     /// What the stream said of the table before it.
     pub relation: Relation,
+    /// It doesn't fit; else it does, if the key, of which the relation says nothing, is what it was: the catalog is to be asked.
+    pub misfit: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

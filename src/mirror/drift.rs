@@ -9,6 +9,7 @@
 //! proven so is compared row by row.
 
 use super::ddl::{TableHere, widens};
+use super::replica_identity::Identity;
 use super::shape::{MirrorColumn, MirrorShape, ShapeError};
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
 use super::wording::{self, Wording};
@@ -128,7 +129,7 @@ pub fn decide(
     }
     let becomes = match relation {
         None => now.clone(),
-        Some(relation) => match at_relation(kept, now, wanted, relation) {
+        Some(relation) => match at_relation(kept, now, relation) {
             Some(becomes) => becomes,
             None => return Outcome::Refill("the source's catalog is ahead of the stream".to_owned()),
         },
@@ -167,9 +168,6 @@ fn beyond_following(
     if wording::of_tables(kept, now) == Wording::Changed {
         return say("labels or attributes of a type changed");
     }
-    let attnums = |table: &SourceTable, key: &[String]| -> Vec<Option<i16>> {
-        key.iter().map(|name| table.column(name).map(|column| column.attnum)).collect()
-    };
     if attnums(kept, &shape.key) != attnums(now, &wanted.key) || shape.identity != wanted.identity {
         return say("the table's key or replica identity changed");
     }
@@ -203,6 +201,19 @@ fn beyond_following(
     None
 }
 
+/// Whether the table has the key by now that its mirror has: asked where the stream doesn't tell.
+pub fn is_keyed_alike(kept: &SourceTable, shape: &MirrorShape, now: &[SourceTable]) -> bool {
+    let alike = |now: &SourceTable| {
+        let keys = (attnums(kept, &shape.key), attnums(now, now.stream_key()));
+        kept.replica_identity == now.replica_identity && keys.0 == keys.1
+    };
+    now.iter().find(|now| now.oid == kept.oid).is_some_and(alike)
+}
+
+fn attnums(table: &SourceTable, key: &[String]) -> Vec<Option<i16>> {
+    key.iter().map(|name| table.column(name).map(|column| column.attnum)).collect()
+}
+
 /// The attnums of all columns that there are, mirrored or not.
 fn live(table: &SourceTable) -> impl Iterator<Item = i16> + '_ {
     let left_out = table.left_out.iter().map(|left_out| left_out.attnum);
@@ -234,12 +245,7 @@ fn stamps(table: &SourceTable) -> Vec<(i16, &str)> {
 }
 
 /// The table where the stream stands, before a change under `relation`; None: the catalog doesn't tell.
-fn at_relation(
-    kept: &SourceTable,
-    now: &SourceTable,
-    wanted: &MirrorShape,
-    relation: &Relation,
-) -> Option<SourceTable> {
+fn at_relation(kept: &SourceTable, now: &SourceTable, relation: &Relation) -> Option<SourceTable> {
     let streamed = streamed(now);
     let fits = |(carried, column): (&crate::wire::RelationColumn, &Streamed<'_>)| {
         let same_type = column
@@ -251,9 +257,7 @@ fn at_relation(
         return None;
     }
     // The identity may have been another one in between: then old rows don't tell the key.
-    let identifies = relation.columns.iter().any(|column| column.key);
-    let told = |name: &String| relation.columns.iter().any(|column| column.key && column.name == *name);
-    if identifies && !wanted.key.iter().all(told) {
+    if !Identity::of(now).fits(relation) {
         return None;
     }
     let Some(next) = streamed.get(relation.columns.len()) else { return Some(now.clone()) };

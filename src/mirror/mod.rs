@@ -17,6 +17,7 @@ pub mod pace;
 pub mod proof;
 pub mod quote;
 pub mod ranges;
+pub mod replica_identity;
 mod route;
 pub mod session_settings;
 pub mod shape;

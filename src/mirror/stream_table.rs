@@ -1,8 +1,9 @@
 //! A mirrored table as the stream needs to know it: which events to take, and how rows are told apart.
 
 use super::ranges::KeyRange;
+use super::replica_identity::{Identity, flags};
 use super::snapshot::Snapshot;
-use crate::wire::{Column, Relation};
+use crate::wire::{Column, Relation, ReplicaIdentity};
 
 /// One table of the publication, as it stands between two batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct StreamTable {
     pub left_out: Vec<String>,
     /// Key columns, in key order; none: inserts only, or whole rows under REPLICA IDENTITY FULL.
     pub key: Vec<String>,
+    /// By what old rows come.
+    pub identity: Identity,
     /// Whether two keys are equal exactly when their bytes are, so that changes to one key may be folded.
     pub key_folds: bool,
     pub standing: Standing,
@@ -120,10 +123,9 @@ impl StreamTable {
             return Err(format!("column {} is another one on the source", column.name));
         }
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
-        // Old rows are sent as their replica identity: another one doesn't tell this key.
-        let identifies = relation.columns.iter().any(|column| column.key);
-        if identifies && !key.iter().all(|place| relation.columns[*place].key) {
-            return Err("the source changed the table's replica identity".to_owned());
+        // Old rows are sent as their replica identity: another one doesn't tell this key, or tells of another.
+        if !self.identity.fits(relation) {
+            return Err("the source changed the table's key or replica identity".to_owned());
         }
         Ok(Layout { columns, key, identifies })
     }
@@ -175,6 +177,11 @@ impl StreamTable {
             judged.snapshot = None;
         }
         table
+    }
+
+    /// Whether the relation's flags say that the key is as it was. They don't where all columns are flagged, or none.
+    pub fn is_key_told(&self, relation: &Relation) -> bool {
+        !self.has_key() || relation.replica_identity != ReplicaIdentity::Full && flags(relation, &self.key)
     }
 
     /// Whether all columns of the key are integers.

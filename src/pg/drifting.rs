@@ -78,14 +78,17 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) ->
         tables.iter().filter(|table| table.is_sound()).find(|table| table.source.oid == unfit.relation.id);
     if let Some(table) = table {
         let seen = look(following)?;
-        if let Ok(seen) = &seen {
-            ahead::add_before(following, &tables, table, &unfit.relation, seen, fresh)?;
+        let keyed_alike = |seen: &Seen| drift::is_keyed_alike(&table.source, &table.shape, &seen.tables);
+        if unfit.misfit || !seen.as_ref().is_ok_and(keyed_alike) {
+            if let Ok(seen) = &seen {
+                ahead::add_before(following, &tables, table, &unfit.relation, seen, fresh)?;
+            }
+            let binary = following.stream.binary;
+            transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
+            reconcile::leave(following, &table.name);
+            following.drifting.altered = true;
+            following.look_again();
         }
-        let binary = following.stream.binary;
-        transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
-        reconcile::leave(following, &table.name);
-        following.drifting.altered = true;
-        following.look_again();
     }
     following.tables = transaction::attempt(registry::tables)?;
     let tables = following.stream_tables();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::sql::{self, Row, lsn, number, text};
 use crate::error::Error;
 use crate::mirror::ranges::KeyRange;
+use crate::mirror::replica_identity::Identity;
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::SourceTable;
@@ -124,6 +125,7 @@ impl Table {
                 .collect(),
             left_out: self.source.left_out.iter().map(|left_out| left_out.column.clone()).collect(),
             key: self.shape.key.clone(),
+            identity: Identity::of(&self.source),
             key_folds: self.shape.key_bytes_mean_equality,
             standing: match self.state {
                 _ if self.drift.is_some() => Standing::Filtered,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use odoo_mirror::mirror::assembler::Assembler;
 use odoo_mirror::mirror::batch::{Arena, Batch, Span, Step};
 use odoo_mirror::mirror::ranges::{KeyRange, between};
+use odoo_mirror::mirror::replica_identity::Identity;
 use odoo_mirror::mirror::stream_table::{JudgedRange, Standing, StreamColumn, StreamTable};
 use odoo_mirror::wire::{Lsn, Message, Relation, ReplicaIdentity, decode};
 
@@ -62,6 +63,14 @@ fn tables(mode: u8, messages: &[&[u8]]) -> Vec<Arc<StreamTable>> {
     tables
 }
 
+fn identity(relation: &Relation) -> Identity {
+    let flagged = relation.columns.iter().filter(|column| column.key);
+    match relation.replica_identity {
+        ReplicaIdentity::Full => Identity::Full,
+        _ => Identity::Columns(flagged.map(|column| column.name.clone()).collect()),
+    }
+}
+
 fn table(mode: u8, relation: &Relation) -> StreamTable {
     let keyed = relation.replica_identity != ReplicaIdentity::Full;
     let columns = relation.columns.iter();
@@ -93,6 +102,7 @@ fn table(mode: u8, relation: &Relation) -> StreamTable {
         recorded: false,
         told: false,
         seen: None,
+        identity: identity(relation),
         generation: 1,
     }
 }

@@ -10,7 +10,7 @@ use odoo_mirror::wire::{Lsn, decode};
 use super::sent::{Cell, OldRow, Sent};
 use super::tables::{Form, KINDS, Kind};
 
-fn kind() -> &'static Kind {
+pub fn kind() -> &'static Kind {
     &KINDS[0]
 }
 
@@ -24,7 +24,7 @@ fn altered(standing: Standing) -> Arc<StreamTable> {
 }
 
 /// Feeds what fits; false: the message doesn't, and was not fed.
-fn feed(assembler: &mut Assembler, sent: &Sent) -> bool {
+pub fn feed(assembler: &mut Assembler, sent: &Sent) -> bool {
     let message = sent.encode();
     let message = decode(&message).unwrap();
     match assembler.unfit(&message) {
@@ -39,11 +39,11 @@ fn feed(assembler: &mut Assembler, sent: &Sent) -> bool {
     }
 }
 
-fn begin(at: u64, xid: u32) -> Sent {
+pub fn begin(at: u64, xid: u32) -> Sent {
     Sent::Begin { final_lsn: at, commit_time: at as i64, xid }
 }
 
-fn commit(at: u64) -> Sent {
+pub fn commit(at: u64) -> Sent {
     Sent::Commit { flags: 0, commit_lsn: at, end_lsn: at + 8, commit_time: at as i64 }
 }
 
@@ -84,7 +84,7 @@ fn a_change_that_does_not_fit_waits_within_its_transaction_and_nothing_is_lost()
 
 #[test]
 fn a_table_that_is_left_out_meanwhile_costs_the_others_nothing() {
-    let other = &KINDS[1];
+    let other = &KINDS[2];
     let tables =
         |standing: Standing| vec![kind().stream_table(standing), other.stream_table(Standing::Ready)];
     let mut assembler = Assembler::new(tables(Standing::Ready), Lsn::ZERO, 10);

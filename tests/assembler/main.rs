@@ -10,6 +10,7 @@ mod drive;
 mod epochs;
 mod fed;
 mod history;
+mod keys;
 mod mirror;
 mod properties;
 mod random;

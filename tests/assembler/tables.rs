@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use odoo_mirror::mirror::ranges::KeyRange;
+use odoo_mirror::mirror::replica_identity::Identity;
 use odoo_mirror::mirror::stream_table::{JudgedRange, Standing, StreamColumn, StreamTable};
 use odoo_mirror::wire::{Relation, RelationColumn, ReplicaIdentity};
 
@@ -158,6 +159,11 @@ impl Kind {
             recorded: false,
             told: false,
             seen: None,
+            identity: match self.identity {
+                Full => Identity::Full,
+                Nothing => Identity::Columns(Vec::new()),
+                _ => Identity::Columns(self.key.iter().map(|name| (*name).to_owned()).collect()),
+            },
             generation: 1,
         })
     }

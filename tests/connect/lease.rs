@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use odoo_mirror::error::Verdict;
 use odoo_mirror::mirror::batch::Batch;
+use odoo_mirror::mirror::replica_identity::Identity;
 use odoo_mirror::mirror::stream_table::{Standing, StreamColumn, StreamTable};
 use odoo_mirror::source::lease::{Lease, Lent, Read};
 use odoo_mirror::source::link::{self, Event, Link, Request};
@@ -39,6 +40,7 @@ fn table(name: &str) -> Arc<StreamTable> {
         recorded: false,
         told: false,
         seen: None,
+        identity: Identity::Columns(vec!["id".to_owned()]),
         generation: 1,
     })
 }
@@ -440,7 +442,7 @@ async fn a_relation_that_was_altered_ends_the_lease() {
     let at = scene.part().await;
     scene.link.hungry();
     let Sent::Relation(mut relation) = relation() else { unreachable!() };
-    relation.replica_identity = ReplicaIdentity::Full;
+    relation.replica_identity = ReplicaIdentity::Index;
     scene.send(&[Sent::Relation(relation), insert(2, "b"), commit(at)]).await;
     assert!(matches!(scene.read_until_something(true, true).await, Read::Over));
     let batch = scene.told_batch().await;

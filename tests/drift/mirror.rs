@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use odoo_mirror::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
 use odoo_mirror::mirror::drift::{self, Outcome, decide, differs};
+use odoo_mirror::mirror::replica_identity::Identity;
 use odoo_mirror::mirror::shape::{MirrorShape, ShapeError};
 use odoo_mirror::mirror::source_table::{SourceTable, WhyLeftOut};
 use odoo_mirror::mirror::stream_table::{Standing, StreamColumn, StreamTable};
@@ -60,6 +61,7 @@ impl Mirror {
             recorded: false,
             told: false,
             seen: None,
+            identity: Identity::of(&self.kept),
             generation: 1,
         };
         relation.id == self.kept.oid && table.layout(relation).is_ok()

@@ -155,4 +155,4 @@ fn judged(open: &mut OpenTable, key: &Key, xid: u64) -> bool {
     false
 }
 
-const ANOTHER_IDENTITY: &str = "the source changed the table's replica identity";
+const ANOTHER_IDENTITY: &str = "the source changed the table's key or replica identity";

@@ -67,6 +67,8 @@ pub struct Assembler {
     cut: bool,
     /// A relation was altered, a table failed, or a part of it must come again: fed once more, the same messages would not say the same.
     odd: bool,
+    /// The relation before whose change the stream stands.
+    asked: Option<u32>,
 }
 
 impl Assembler {
@@ -88,6 +90,7 @@ impl Assembler {
             tells: false,
             cut: false,
             odd: false,
+            asked: None,
         }
     }
 
@@ -151,12 +154,14 @@ impl Assembler {
     pub fn unfit(&self, message: &Message<'_>) -> Option<Unfit> {
         let of = |oid: u32| {
             let transaction = self.transaction.as_ref().filter(|transaction| !transaction.repeated)?;
-            match self.routes.get(&oid)? {
-                Route { relation, target: Target::Misfit(table, _), .. } if !table.holds(transaction.xid) => {
-                    Some(Unfit { xid: transaction.xid, relation: relation.clone() })
-                }
-                _ => None,
-            }
+            let Route { relation, target, is_to_be_asked, .. } = self.routes.get(&oid)?;
+            let (table, misfit) = match target {
+                Target::Misfit(table, _) => (table, true),
+                Target::Table(table, _) if *is_to_be_asked => (table, false),
+                Target::Table(..) | Target::Nowhere => return None,
+            };
+            let holds = table.holds(transaction.xid);
+            (!holds).then(|| Unfit { xid: transaction.xid, relation: relation.clone(), misfit })
         };
         match message {
             Message::Insert { relation, .. }
@@ -171,6 +176,7 @@ impl Assembler {
     /// transaction's first, what came before it can be committed.
     pub fn stop_before(&mut self, unfit: Unfit) {
         self.cut |= self.has_only_begun();
+        self.asked = Some(unfit.relation.id);
         self.batch.unfit = Some(unfit);
     }
 
@@ -184,6 +190,10 @@ impl Assembler {
     pub fn refit(&mut self, tables: Vec<Arc<StreamTable>>) {
         debug_assert!(self.is_empty());
         self.tables = by_oid(tables);
+        let asked = self.asked.take();
+        if let Some(route) = asked.and_then(|oid| self.routes.get_mut(&oid)) {
+            route.is_to_be_asked = false;
+        }
         for route in self.routes.values_mut() {
             route.target = target(&self.tables, &route.relation);
         }
@@ -274,7 +284,13 @@ impl Assembler {
         let oid = relation.id;
         let known = self.routes.get(&oid);
         let same = known.filter(|route| route.relation == relation);
+        // An equal one comes after whatever was done to the table, a change of a key that it doesn't tell perhaps.
+        let is_to_be_asked = self.tables.get(&oid).is_some_and(|table| !table.is_key_told(&relation));
+        self.odd |= is_to_be_asked;
         if same.is_some_and(|route| !matches!(route.target, Target::Nowhere)) {
+            if let Some(route) = self.routes.get_mut(&oid) {
+                route.is_to_be_asked |= is_to_be_asked;
+            }
             return;
         }
         self.odd |= known.is_some() && same.is_none();
@@ -283,7 +299,7 @@ impl Assembler {
             self.batch.unknown.push(UnknownRelation { oid, schema, name });
         }
         let target = target(&self.tables, &relation);
-        self.routes.insert(oid, Route { relation, target, open: None });
+        self.routes.insert(oid, Route { relation, target, is_to_be_asked, open: None });
     }
 
     /// The relation's part of the batch and the transaction at hand; None when the event goes nowhere.

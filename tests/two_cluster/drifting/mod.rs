@@ -6,6 +6,7 @@ mod between;
 mod catalog;
 mod columns;
 mod hands;
+mod keys;
 mod odoo;
 
 use crate::harness::{Pair, PairBuilder, eventually};
