@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pgrx::pg_sys;
+
 use super::board::{self, State};
 use super::indexes::{self, Others};
 use super::mirror;
@@ -23,6 +25,25 @@ use crate::mirror::source_table::SourceTable;
 use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
 use crate::wire::Lsn;
+
+/// Refuses this very database as its own source, however the way there is called: its mirrors would be mirrored,
+/// and so on. A copy of this server, running elsewhere, has its identifier and OIDs, but was started at
+/// another time.
+pub fn not_this_database(inspection: &Inspection) -> Result<(), Error> {
+    let identity = &inspection.identity;
+    // SAFETY: reads what this process has known since its start.
+    let (identifier, database, started_at) =
+        unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId.to_u32(), pg_sys::PgStartTime) };
+    let this_server =
+        inspection.system_identifier == identifier.to_string() && identity.started_at == started_at;
+    if this_server && identity.database_oid == database {
+        return Err(Error::retry_slowly("the source is this very database").hint(
+            "Name Odoo's database in configure(): host, port and dbname lead to the one that mirrors. Another \
+             database of this server may be the source.",
+        ));
+    }
+    Ok(())
+}
 
 /// A later start: on what the mirror stands on, or anew.
 pub fn go_on(

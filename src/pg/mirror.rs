@@ -77,6 +77,7 @@ fn live(network: &mut Network, settings: &Settings) -> Result<(), Error> {
             gate::contested(true);
         }
     })?;
+    gate::not_this_database(&inspection)?;
     board::set_slot(inspection.slot.as_ref());
     board::write(|board| board.source_version = inspection.identity.server_version_num);
     // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.

@@ -27,6 +27,8 @@ pub struct SourceIdentity {
     pub block_size: i32,
     /// Bytes.
     pub wal_segment_size: i64,
+    /// When the server was started: microseconds since 2000-01-01.
+    pub started_at: i64,
 }
 
 /// The timeline of the last checkpoint lags behind a promotion; that of the WAL's file name doesn't.
@@ -42,6 +44,8 @@ const IDENTITY: &str = "
            (SELECT setting::int8 FROM pg_settings WHERE name = 'wal_sender_timeout') AS wal_sender_timeout,
            current_setting('block_size')::int4 AS block_size,
            (SELECT setting::int8 FROM pg_settings WHERE name = 'wal_segment_size') AS wal_segment_size,
+           (extract(epoch FROM pg_postmaster_start_time() - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8
+               AS started_at,
            has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE') AS may_read_control
     FROM pg_database d
     WHERE d.datname = current_database()";
@@ -69,5 +73,6 @@ pub async fn identify(client: &Client) -> Result<SourceIdentity, Error> {
         wal_sender_timeout_ms: row.try_get("wal_sender_timeout")?,
         block_size: row.try_get("block_size")?,
         wal_segment_size: row.try_get("wal_segment_size")?,
+        started_at: row.try_get("started_at")?,
     })
 }

@@ -116,12 +116,15 @@ impl Intake {
         Some(Duration::from_micros(u64::try_from(behind).ok()?)).filter(|behind| *behind >= FAR_BEHIND)
     }
 
+    /// A batch that is full in the middle of a transaction takes the rest of it along: else, far behind, no
+    /// batch would end at a commit, and nothing be shown or confirmed before all is applied. Only a
+    /// transaction that alone exceeds the bounds is handed over in parts.
     fn is_full(&self) -> bool {
-        let bounds = &self.bounds;
         if self.assembler.is_cut() || self.held.is_some() {
             return true;
         }
-        self.assembler.changes() >= bounds.changes || self.assembler.bytes() >= bounds.bytes
+        let (changes, bytes) = self.assembler.part();
+        changes >= self.bounds.changes || bytes >= self.bounds.bytes
     }
 
     fn is_aged(&self) -> bool {

@@ -22,7 +22,7 @@ const TABLE: u32 = 7;
 const INT4: u32 = 23;
 const TEXT: u32 = 25;
 
-fn table(name: &str) -> Arc<StreamTable> {
+pub fn table(name: &str) -> Arc<StreamTable> {
     let column = |name: &str, type_oid, mirror_type: &str| StreamColumn {
         name: name.to_owned(),
         type_oid,
@@ -45,7 +45,7 @@ fn table(name: &str) -> Arc<StreamTable> {
     })
 }
 
-fn relation() -> Sent {
+pub fn relation() -> Sent {
     let column =
         |name: &str, key, type_id| RelationColumn { name: name.to_owned(), key, type_id, type_modifier: -1 };
     Sent::Relation(Relation {
@@ -57,15 +57,15 @@ fn relation() -> Sent {
     })
 }
 
-fn begin(at: u64) -> Sent {
+pub fn begin(at: u64) -> Sent {
     Sent::Begin { final_lsn: at, commit_time: 0, xid: at as u32 }
 }
 
-fn commit(at: u64) -> Sent {
+pub fn commit(at: u64) -> Sent {
     Sent::Commit { flags: 0, commit_lsn: at, end_lsn: at + 8, commit_time: 0 }
 }
 
-fn insert(id: u64, name: &str) -> Sent {
+pub fn insert(id: u64, name: &str) -> Sent {
     let new = vec![Cell::Text(id.to_string().into_bytes()), Cell::Text(name.as_bytes().to_vec())];
     Sent::Insert { relation: TABLE, new }
 }
@@ -177,7 +177,7 @@ impl Scene {
     }
 }
 
-async fn send(peer: &mut TcpStream, at: u64, messages: &[Sent]) {
+pub async fn send(peer: &mut TcpStream, at: u64, messages: &[Sent]) {
     let mut bytes = Vec::new();
     for message in messages {
         let at = at.to_be_bytes();
@@ -187,7 +187,7 @@ async fn send(peer: &mut TcpStream, at: u64, messages: &[Sent]) {
     peer.write_all(&bytes).await.unwrap();
 }
 
-async fn event(link: &mut Link) -> Event {
+pub async fn event(link: &mut Link) -> Event {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(event) = link.try_event().unwrap() {
@@ -199,7 +199,7 @@ async fn event(link: &mut Link) -> Event {
 }
 
 /// Rows asked for, and whether the batch may be committed.
-fn told(batch: &Batch) -> (u64, bool) {
+pub fn told(batch: &Batch) -> (u64, bool) {
     (batch.tables.iter().map(|part| part.asked()).sum(), batch.boundary.is_some())
 }
 

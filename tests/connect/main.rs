@@ -4,6 +4,7 @@
 #[path = "../wire/sent.rs"]
 mod sent;
 
+mod backlog;
 mod cluster;
 mod fake;
 mod hostile;

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod backlog;
 mod blind;
 mod calm;
 mod comparing;

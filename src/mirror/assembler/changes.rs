@@ -9,7 +9,7 @@ use crate::wire::{Old, Tuple};
 
 impl Assembler {
     pub(super) fn insert(&mut self, oid: u32, new: Tuple<'_>) -> Result<Fed, StreamError> {
-        let Some((part, xid)) = self.part(oid, "an insert")? else { return Ok(Fed::Change) };
+        let Some((part, xid)) = self.part_of(oid, "an insert")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.inserts += 1;
         open.batch.tally.inserted_bytes += self.message_bytes;
@@ -23,7 +23,7 @@ impl Assembler {
     }
 
     pub(super) fn delete(&mut self, oid: u32, old: Old<'_>) -> Result<Fed, StreamError> {
-        let Some((part, xid)) = self.part(oid, "a delete")? else { return Ok(Fed::Change) };
+        let Some((part, xid)) = self.part_of(oid, "a delete")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         open.batch.tally.deletes += 1;
         open.batch.tally.deleted_bytes += self.message_bytes;
@@ -47,7 +47,7 @@ impl Assembler {
         old: Option<Old<'_>>,
         new: Tuple<'_>,
     ) -> Result<Fed, StreamError> {
-        let Some((part, xid)) = self.part(oid, "an update")? else { return Ok(Fed::Change) };
+        let Some((part, xid)) = self.part_of(oid, "an update")? else { return Ok(Fed::Change) };
         let open = &mut self.open[part];
         let arena = &mut self.batch.arena;
         open.batch.tally.updates += 1;
@@ -118,7 +118,7 @@ impl Assembler {
     }
 
     pub(super) fn truncate(&mut self, oid: u32) -> Result<(), StreamError> {
-        let Some((part, xid)) = self.part(oid, "a truncate")? else { return Ok(()) };
+        let Some((part, xid)) = self.part_of(oid, "a truncate")? else { return Ok(()) };
         let open = &mut self.open[part];
         open.batch.tally.truncates += 1;
         open.record_all(xid);

@@ -44,6 +44,8 @@ struct Transaction {
     repeated: bool,
     /// Some of it came.
     changed: bool,
+    /// Net changes and bytes that the batch held when it began, of transactions before it.
+    before: (usize, usize),
 }
 
 pub struct Assembler {
@@ -139,6 +141,12 @@ impl Assembler {
         self.batch.arena.len()
     }
 
+    /// Net changes and bytes of the open transaction in the batch; between two transactions, of the whole batch.
+    pub fn part(&self) -> (usize, usize) {
+        let (changes, bytes) = self.transaction.as_ref().map_or((0, 0), |transaction| transaction.before);
+        (self.changes().saturating_sub(changes), self.bytes().saturating_sub(bytes))
+    }
+
     /// Whether no transaction is open: the batch may be committed here.
     pub fn at_boundary(&self) -> bool {
         self.transaction.is_none()
@@ -209,7 +217,8 @@ impl Assembler {
         let before_it = std::mem::take(&mut self.cut) && self.has_only_begun();
         let mut batch = std::mem::take(&mut self.batch);
         batch.tables = self.open.drain(..).map(OpenTable::into_batch).collect();
-        if let Some(transaction) = &self.transaction {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.before = (0, 0);
             if !before_it {
                 batch.boundary = None;
             }
@@ -246,7 +255,8 @@ impl Assembler {
                 }
                 let xid = self.epoch.widen(xid);
                 let repeated = final_lsn < self.start;
-                self.transaction = Some(Transaction { xid, commit_time, repeated, changed: false });
+                let before = (self.changes(), self.bytes());
+                self.transaction = Some(Transaction { xid, commit_time, repeated, changed: false, before });
                 if !repeated {
                     self.batch.oldest_commit.get_or_insert(commit_time);
                 }
@@ -303,7 +313,7 @@ impl Assembler {
     }
 
     /// The relation's part of the batch and the transaction at hand; None when the event goes nowhere.
-    fn part(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
+    fn part_of(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
         let transaction = self.transaction.as_mut().ok_or(StreamError::OutsideTransaction(what))?;
         transaction.changed = true;
         let route = self.routes.get_mut(&oid).ok_or(StreamError::UnknownRelation(oid))?;

@@ -2,6 +2,7 @@
 //! comparison of all tables, while readers keep their rows.
 
 mod limit;
+mod ourselves;
 mod servers;
 mod slot;
 mod stuck;
