@@ -127,6 +127,7 @@ impl StreamTable {
         if !self.identity.fits(relation) {
             return Err("the source changed the table's key or replica identity".to_owned());
         }
+        let identifies = relation.columns.iter().any(|column| column.key);
         Ok(Layout { columns, key, identifies })
     }
 

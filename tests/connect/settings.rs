@@ -32,6 +32,7 @@ const ODD: [(&str, &str); 26] = [
     ("idle_session_timeout", "40min"),
     ("lock_timeout", "40min"),
     ("exit_on_error", "on"),
+    ("jit", "on"),
     ("search_path", "pg_temp, nowhere"),
     ("default_transaction_read_only", "on"),
 ];
