@@ -7,7 +7,7 @@ use crate::cluster::Clusters;
 use crate::connector;
 
 /// A value that is not ours, for each setting that is fixed on the source.
-const ODD: [(&str, &str); 26] = [
+const ODD: [(&str, &str); 27] = [
     ("client_encoding", "LATIN1"),
     ("datestyle", "German, DMY"),
     ("intervalstyle", "sql_standard"),
