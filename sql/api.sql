@@ -77,6 +77,17 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.wait_for IS
     'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';
 
+-- What tables that are copied or compared have to wait for on the source, and for which job that is.
+CREATE FUNCTION odoo_mirror_internal.waits() RETURNS TABLE (table_name text, waits text, job bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.name, l.waits, r.job
+    FROM odoo_mirror_internal.live_tables() l
+    JOIN odoo_mirror_internal.tables t ON t.name = l.table_name
+    LEFT JOIN odoo_mirror_internal.reconciles r ON r.table_name = t.name
+    WHERE l.waits IS NOT NULL AND t.state <> 'failed' AND (t.state = 'copying' OR r.table_name IS NOT NULL)
+    ORDER BY t.name
+$$;
+
 CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
     table_name text, state text, reason text, hint text, rows bigint, copied_rows bigint, copied_bytes bigint,
     copied_percent numeric, rows_per_second numeric, time_left interval, last_change timestamptz,
@@ -91,18 +102,19 @@ CREATE FUNCTION odoo_mirror.tables() RETURNS TABLE (
                coalesce(c.rows, 0)::bigint + coalesce(l.copying_rows, 0) AS in_rows,
                coalesce(c.bytes, 0)::bigint + coalesce(l.copying_bytes, 0) AS in_bytes,
                k.reltuples, l.inserts AS live_inserts, l.updates AS live_updates, l.deletes AS live_deletes,
-               l.last_change AS live_last_change,
+               l.last_change AS live_last_change, w.waits,
                extract(epoch FROM pg_catalog.clock_timestamp() - t.copy_started_at) AS seconds
         FROM odoo_mirror_internal.tables t
         LEFT JOIN copied c ON c.table_name = t.name
         LEFT JOIN odoo_mirror_internal.live_tables() l ON l.table_name = t.name
+        LEFT JOIN odoo_mirror_internal.waits() w ON w.table_name = t.name
         LEFT JOIN pg_catalog.pg_class k
                ON k.relname = t.name AND k.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace
     ), rates AS (
         SELECT f.*, CASE WHEN f.state = 'copying' AND f.seconds > 0 THEN f.in_rows / f.seconds END AS rate
         FROM facts f
     )
-    SELECT f.name, f.state, f.reason, f.hint,
+    SELECT f.name, f.state, nullif(pg_catalog.concat_ws('; ', f.reason, f.waits), ''), f.hint,
            CASE WHEN f.state = 'copying' OR f.reltuples < 0 THEN f.in_rows ELSE f.reltuples::bigint END,
            f.in_rows, f.in_bytes,
            CASE WHEN f.state = 'failed' THEN NULL
@@ -148,7 +160,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.jsonb_build_object(
         'state', odoo_mirror_internal.state(l),
         'since', l -> 'since',
-        'message', l -> 'message',
+        'message', coalesce(nullif(l ->> 'message', ''), (SELECT w.waits FROM odoo_mirror_internal.waits() w LIMIT 1)),
+        'waits', (SELECT coalesce(pg_catalog.jsonb_object_agg(w.table_name, w.waits), '{}'::jsonb)
+                  FROM odoo_mirror_internal.waits() w),
         'source', (SELECT s.source FROM odoo_mirror_internal.settings s),
         'publication', (SELECT s.publication FROM odoo_mirror_internal.settings s),
         'slot', (SELECT s.slot FROM odoo_mirror_internal.settings s),
@@ -228,10 +242,14 @@ COMMENT ON FUNCTION odoo_mirror.verify IS
 
 CREATE FUNCTION odoo_mirror.jobs() RETURNS TABLE (
     id bigint, kind text, table_name text, state text, requested_by name, requested_at timestamptz,
-    started_at timestamptz, finished_at timestamptz, result jsonb, error text
+    started_at timestamptz, finished_at timestamptz, result jsonb, error text, waits text
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT j.id, j.kind, j.table_name, j.state, j.requested_by, j.requested_at, j.started_at, j.finished_at,
-           j.result, j.error
+           j.result, j.error,
+           CASE WHEN j.state = 'running' THEN (
+               SELECT pg_catalog.string_agg(pg_catalog.concat(w.table_name, ': ', w.waits), E'\n' ORDER BY w.table_name)
+               FROM odoo_mirror_internal.waits() w
+               WHERE w.job = j.id OR w.job IS NULL AND j.kind = 'resync' AND j.table_name IN ('*', w.table_name)) END
     FROM odoo_mirror_internal.jobs j ORDER BY j.id
 $$;
 COMMENT ON FUNCTION odoo_mirror.jobs IS 'what was asked of the worker, and what came of it';

@@ -51,9 +51,6 @@ CREATE TABLE odoo_mirror_internal.progress (
     -- Where the slot began; the replication origin tells where the mirror stands.
     slot_start        pg_lsn NOT NULL,
     streaming         boolean NOT NULL DEFAULT false,
-    -- Transactions that might have been committed and not visible when the slot was made: a copy's snapshot
-    -- must see them, since the stream doesn't bring them.
-    must_see          bigint[] NOT NULL DEFAULT '{}',
     -- Why the mirror must begin anew with a new slot, in words; NULL: it may go on.
     refused           text,
     -- The mirror began anew, and not all tables have been compared since: readers see old rows.
@@ -109,6 +106,9 @@ CREATE TABLE odoo_mirror_internal.tables (
     estimated_bytes bigint NOT NULL DEFAULT 0,
     indexes_built   boolean NOT NULL DEFAULT false,
     copy_started_at timestamptz,
+    -- Transactions that wrote the table when the first copy began, committed perhaps and not visible: a copy's snapshot must
+    -- see them, since the stream may not bring them.
+    must_see        bigint[] NOT NULL DEFAULT '{}',
     ready_since     timestamptz,
     inserts         bigint NOT NULL DEFAULT 0,
     updates         bigint NOT NULL DEFAULT 0,
@@ -180,6 +180,8 @@ CREATE TABLE odoo_mirror_internal.reconciles (
     ranges_done boolean NOT NULL DEFAULT false,
     -- Only keys in rechecks are compared.
     keys_only   boolean NOT NULL DEFAULT false,
+    -- Not all changes of transactions that may still be open come with the stream: every snapshot must see them.
+    writers     boolean NOT NULL DEFAULT false,
     started_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     compared    bigint NOT NULL DEFAULT 0,
     different   bigint NOT NULL DEFAULT 0,

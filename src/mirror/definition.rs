@@ -19,6 +19,7 @@ pub struct Shown {
     primary_key: Option<Vec<String>>,
     identity_key: Option<Vec<String>>,
     published_as: Option<String>,
+    published_in: Option<String>,
 }
 
 /// attnum, name, type, its modifier, whether the collation is deterministic, whether it is generated.
@@ -50,7 +51,9 @@ impl Shown {
             || key(&self.identity_key) != known.identity_key
         {
             Some("the source changed the table's key or replica identity")
-        } else if self.published_as.as_ref() != Some(&known.published_as) {
+        } else if self.published_as.as_ref() != Some(&known.published_as)
+            || self.published_in.clone().unwrap_or_default() != known.published_in
+        {
             Some("the publication was altered")
         } else {
             None

@@ -72,9 +72,9 @@ pub enum Since {
 }
 
 impl Record {
-    /// Begins where the stream has passed these transactions, not known to be visible.
-    pub fn begin(passed: &Passed) -> Record {
-        Record { must_see: passed.xids.clone(), ..Record::default() }
+    /// Begins where the stream has passed these transactions, not known to be visible; `earlier` may have been passed, too.
+    pub fn begin(passed: &Passed, earlier: &[u64]) -> Record {
+        Record { must_see: [&passed.xids, earlier].concat(), ..Record::default() }
     }
 
     pub fn touch(&mut self, key: RowKey, xid: u64, touch: Touch) {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn rows_that_nothing_touched_are_as_the_snapshot_shows_them() {
-        let record = Record::begin(&Passed::default());
+        let record = Record::begin(&Passed::default(), &[]);
         let source = [(key("1"), (1, 1)), (key("2"), (2, 2)), (key("3"), (3, 3))];
         let here = [(key("1"), (1, 1)), (key("2"), (9, 9)), (key("4"), (4, 4))];
         let compared = compare(&source, &here, &record);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_an_invisible_transaction_touched_is_left_out() {
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         record.touch(key("1"), 30, Touch::Part);
         record.touch(key("2"), 30, Touch::Part);
         record.touch(key("2"), 31, Touch::Whole);
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_row_that_was_refused_is_not_taken_for_overwritten_until_it_is_set_again() {
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         record.touch(key("1"), 30, Touch::Whole);
         record.touch(key("1"), 31, Touch::Whole);
         record.refused(&key("1"));
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_a_record_said_of_some_rows_stays_as_it_was() {
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         record.touch(key("1"), 30, Touch::Part);
         record.touch(key("9"), 30, Touch::Part);
         let then = record.of(&[key("1"), key("2")]);
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_touch_outside_a_range_leaves_the_range_quiet() {
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         record.touch(key("500"), 30, Touch::Part);
         assert!(record.is_quiet(Some(501), None) && record.is_quiet(None, Some(500)));
         assert!(!record.is_quiet(Some(500), Some(501)) && !record.is_quiet(None, None));
@@ -268,7 +268,7 @@ mod tests {
     fn a_transaction_passed_before_recording_began_must_be_visible() {
         let mut passed = Passed::default();
         passed.add([11, 15]);
-        let mut record = Record::begin(&passed);
+        let mut record = Record::begin(&passed, &[]);
         record.forget(&snapshot("10:20:11"));
         assert!(record.is_void());
         record.forget(&snapshot("12:20:"));
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_truncate_that_the_snapshot_does_not_see_voids_it() {
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         record.touch_all(25);
         record.forget(&snapshot("10:20:"));
         assert!(record.is_void());
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn beyond_its_bound_a_record_asks_for_a_later_snapshot() {
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         for n in 0..=MOST_TOUCHES {
             record.touch(key(&n.to_string()), 40 + (n % 2) as u64, Touch::Part);
         }

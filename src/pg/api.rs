@@ -46,6 +46,7 @@ mod odoo_mirror_internal {
             name!(updated_bytes, i64),
             name!(deleted_bytes, i64),
             name!(last_change, Option<TimestampWithTimeZone>),
+            name!(waits, Option<String>),
         ),
     > {
         let tables = board::read(|board| {
@@ -75,6 +76,7 @@ mod odoo_mirror_internal {
                 (table.last_change != 0)
                     .then(|| TimestampWithTimeZone::try_from(table.last_change).ok())
                     .flatten(),
+                table.waits.get().map(str::to_owned),
             )
         }))
     }

@@ -123,6 +123,8 @@ pub struct LiveTable {
     pub counts: Counts,
     /// By the source's clock, µs since 2000-01-01; 0: none yet.
     pub last_change: i64,
+    /// What its copy or its comparison has to wait for on the source.
+    pub waits: Text<400>,
 }
 
 /// Where a table's changes went, since the table was first mirrored.
@@ -246,6 +248,7 @@ impl Default for Board {
             copying_bytes: 0,
             counts: Counts::default(),
             last_change: 0,
+            waits: Text::EMPTY,
         };
         Board {
             worker_pid: 0,
@@ -333,6 +336,20 @@ pub fn set_state(state: State, message: &str) {
         }
         board.message = Text::new(message);
     });
+}
+
+/// Publishes what a table has to wait for on the source; None: nothing, any more.
+pub fn set_waits(table: &str, why: Option<&str>) {
+    write(|board| {
+        if let Some(live) = board.table(table) {
+            live.waits = why.map_or(Text::EMPTY, Text::new);
+        }
+    });
+}
+
+/// Nothing is tried any more, nor waited for.
+pub fn forget_waits() {
+    write(|board| board.tables.iter_mut().for_each(|table| table.waits = Text::EMPTY));
 }
 
 pub fn set_error(error: &Error) {

@@ -35,11 +35,11 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     let oids: Vec<u32> =
         transaction::transaction(registry::tables)?.iter().map(|table| table.source.oid).collect();
     let pick = |event| match event {
-        Event::Writers(xids) => Ok(xids),
+        Event::Writers(writers) => Ok(writers),
         other => Err(other),
     };
     let must_see = network.answer(Request::Writers { tables: oids }, pick)?;
-    transaction::transaction(|| progress::set_must_see(&must_see))?;
+    transaction::transaction(|| registry::set_must_see(&must_see))?;
     let workers = Workers::launch(guc::COPY_WORKERS.get());
     while workers.running() {
         // Ends early when a worker ends: the postmaster sets our latch then.
@@ -127,7 +127,11 @@ pub fn range(
                     live.copying_bytes = 0;
                 }
             });
-            if guard == Guard::Passed && !here && !network.link().has_ended() && no_session(&error) {
+            board::set_waits(&failed, None);
+            // Nobody else has to wait for what keeps one table from being read.
+            let alone = guard == Guard::Passed && !here && !network.link().has_ended();
+            if alone && (error.verdict == Verdict::Retry || no_session(&error)) {
+                super::wanted::still_wanted(settings)?;
                 board::set_error(&error);
                 return Ok(Copied::Waits(error.message));
             }
@@ -223,7 +227,7 @@ fn copy_range(
         return Ok(Copied::None);
     };
     let must_see = match guard {
-        Guard::Noted => transaction::attempt(progress::must_see).map_err(Broken::There)?,
+        Guard::Noted => transaction::attempt(|| registry::must_see(&table.name)).map_err(Broken::There)?,
         Guard::Passed => Vec::new(),
     };
     let this = next_id();
@@ -237,6 +241,7 @@ fn copy_range(
         Event::ChunkFailed { id, error } if id == this => Ok(Started::Failed(error)),
         Event::ChunkGivenUp { id, why } if id == this => Ok(Started::GivenUp(why)),
         Event::Waiting(why) => {
+            board::set_waits(&table.name, Some(&why));
             board::set_state(State::Copying, &why);
             Err(Event::Waiting(why))
         }
@@ -252,6 +257,7 @@ fn copy_range(
         }
         Started::Failed(error) => return Err(Broken::There(error)),
     };
+    board::set_waits(&table.name, None);
     if range.replace {
         let key = table.shape.key.first().map(String::as_str).unwrap_or_default();
         let condition =
@@ -326,7 +332,11 @@ fn request(
     conditions.extend(table.source.row_filter.clone());
     ChunkRequest {
         id,
-        wanted: Wanted { table: table.source.clone(), publication: publication.to_owned() },
+        wanted: Wanted {
+            table: table.source.clone(),
+            publication: publication.to_owned(),
+            server_version: board::read(|board| board.source_version).unwrap_or(0),
+        },
         columns: table.shape.columns.iter().map(|column| column.copied(table.shape.copy_binary)).collect(),
         conditions,
         binary: table.shape.copy_binary,

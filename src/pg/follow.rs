@@ -1,6 +1,6 @@
 //! Follows the stream: has each batch applied, confirms what is on disk, and between batches keeps the mirror's own notes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,11 +68,11 @@ pub fn follow(
     // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
     let oids = following.tables.iter().map(|table| table.source.oid).collect();
     let pick = |event| match event {
-        Event::Writers(xids) => Ok(xids),
+        Event::Writers(writers) => Ok(writers),
         other => Err(other),
     };
     let writers = following.network.answer(Request::Writers { tables: oids }, pick)?;
-    following.reconciling.passed.add(writers);
+    following.reconciling.wrote_before(writers);
     reconcile::choose(&mut following)?;
     following.tells = transaction::transaction(memory::is_wanted)?;
     let request = StreamRequest {
@@ -135,6 +135,8 @@ pub(super) struct Following<'a> {
     /// What had to wait for somebody's lock or transaction on the source is tried again then: the other tables don't stand still
     /// for it all the time.
     pub(super) source_again_at: Instant,
+    /// Tables whose copy waits for something on the source, until when others go first.
+    pub(super) copies_put_off: HashMap<String, Instant>,
 }
 
 impl<'a> Following<'a> {
@@ -173,6 +175,7 @@ impl<'a> Following<'a> {
             proving: shown::Proving::default(),
             tells: false,
             source_again_at: now,
+            copies_put_off: HashMap::new(),
         }
     }
 
@@ -200,9 +203,14 @@ impl<'a> Following<'a> {
     }
 
     fn probed(&mut self, probed: Probed) {
-        if matches!(probed, Probed::Drifted { .. }) {
-            self.drifting.suspect();
-            self.look_again();
+        match probed {
+            Probed::Drifted { .. } => {
+                self.drifting.suspect();
+                self.look_again();
+            }
+            // Another table may go first.
+            Probed::Late { .. } => self.look_again(),
+            _ => {}
         }
         self.reconciling.probed(probed);
     }

@@ -6,8 +6,8 @@ use super::follow::Following;
 use super::indexes::{self, Others};
 use super::registry::{self, Table};
 use super::wanted::still_wanted;
-use super::{mirror, objects, reconcile, sql, table_making, tending, transaction};
-use crate::error::Error;
+use super::{board, mirror, objects, reconcile, sql, table_making, tending, transaction};
+use crate::error::{Error, Verdict};
 use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::table_state::Failure;
@@ -102,7 +102,7 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
         following.pause()?;
         following.tables = transaction::transaction(registry::tables)?;
     }
-    transaction::transaction(|| {
+    let begun = transaction::transaction(|| {
         for table in following.tables.iter().filter(|table| job.chooses(table)) {
             match &inspection {
                 Some(inspection) => resync(inspection, table, job)?,
@@ -120,7 +120,15 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
              WHERE id = $1::bigint",
             &[Some(&job.id)],
         )
-    })?;
+    });
+    match begun {
+        // Somebody holds a lock on a table here: the job waits, nothing else does.
+        Err(error) if error.verdict == Verdict::Retry => {
+            board::set_error(&error);
+            return Ok(());
+        }
+        begun => begun?,
+    };
     if inspection.is_some() {
         // A column may have come that an index was waiting for.
         indexes::build_all(Others::Await, || still_wanted(following.settings))?;

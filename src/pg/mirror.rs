@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::board::{self, State};
 use super::network::Network;
@@ -34,12 +34,29 @@ use crate::wire::Lsn;
 /// Where the source failed to go on, over the lives of this worker.
 static STUCK: Mutex<Stuck> = Mutex::new(Stuck::new());
 
+/// A life that failed.
+pub struct Ended {
+    pub error: Error,
+    /// It followed the source for a while before: whatever ends it is not what kept the one before from that.
+    pub streamed: bool,
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Ended {
+        Ended { error, streamed: false }
+    }
+}
+
+/// A stream that ends sooner than this may end for the same reason again and again.
+const A_WHILE: Duration = Duration::from_secs(1);
+
 /// Runs the mirror until it is told to stop (Ok) or something fails.
-pub fn run(settings: &Rc<Settings>, giving_up: bool) -> Result<(), Error> {
+pub fn run(settings: &Rc<Settings>, giving_up: bool) -> Result<(), Ended> {
+    let began = Instant::now();
     session::set_lock_timeout();
     let connector = connector(settings);
     if giving_up {
-        return uninstall(connector.and_then(|connector| Network::start(connector, || Ok(()))), settings);
+        return Ok(uninstall(connector.and_then(|connector| Network::start(connector, || Ok(()))), settings)?);
     }
     session::takes_any_letter()?;
     let waiting = Rc::clone(settings);
@@ -49,11 +66,11 @@ pub fn run(settings: &Rc<Settings>, giving_up: bool) -> Result<(), Error> {
     })?;
     board::set_state(State::Connecting, "connecting to the source");
     looks::begin();
+    board::forget_waits();
     let lived = live(&mut network, settings);
     looks::begin();
-    if lived.is_ok() {
-        return lived;
-    }
+    board::forget_waits();
+    let Err(error) = lived else { return Ok(()) };
     let gauges = &network.link().gauges;
     if let Some(why) = gauges.slot_given_up.get() {
         transaction::abort();
@@ -67,7 +84,7 @@ pub fn run(settings: &Rc<Settings>, giving_up: bool) -> Result<(), Error> {
             gate::give_up_place(&why)?;
         }
     }
-    lived
+    Err(Ended { error, streamed: network.has_streamed() && began.elapsed() >= A_WHILE })
 }
 
 fn live(network: &mut Network, settings: &Settings) -> Result<(), Error> {

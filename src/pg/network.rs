@@ -26,6 +26,8 @@ pub struct Network {
     /// Readers' questions that were seen.
     asks: u64,
     called: bool,
+    /// The source began to stream.
+    streamed: bool,
 }
 
 /// The stream, as far as the main thread reads it itself.
@@ -82,6 +84,7 @@ impl Network {
             calls: calls(),
             asks: shown::asks(),
             called: false,
+            streamed: false,
         })
     }
 
@@ -137,6 +140,11 @@ impl Network {
         gathered
     }
 
+    /// Whether the source began to stream.
+    pub fn has_streamed(&self) -> bool {
+        self.streamed
+    }
+
     /// Whether a function of ours was called or a setting changed, since this was last asked.
     pub fn take_called(&mut self) -> bool {
         std::mem::take(&mut self.called)
@@ -167,6 +175,7 @@ impl Network {
                 wait::serve_interrupts_of_the_worker();
                 match event {
                     Event::Lease(lease) => {
+                        self.streamed = true;
                         let wake = WaitSet::new(&[self.link.wake_fd(), lease.socket()]);
                         self.stream = Some(LeasedStream { wake, lease, lent: None });
                     }

@@ -169,7 +169,7 @@ pub fn begin(progress: &Progress) -> Result<(), Error> {
              source_database = excluded.source_database, source_database_oid = excluded.source_database_oid, \
              source_address = excluded.source_address, timeline = excluded.timeline, slot = excluded.slot, \
              slot_start = excluded.slot_start, streaming = excluded.streaming, stale = excluded.stale, \
-             made_in = excluded.made_in, must_see = '{}', refused = NULL, applied_lsn = NULL, \
+             made_in = excluded.made_in, refused = NULL, applied_lsn = NULL, \
              updated_at = pg_catalog.clock_timestamp()",
         &[
             Some(&progress.system_identifier),
@@ -210,17 +210,6 @@ pub fn end() -> Result<(), Error> {
 
 pub fn set_streaming() -> Result<(), Error> {
     sql::run("UPDATE odoo_mirror_internal.progress SET streaming = true WHERE NOT streaming", &[]).map(drop)
-}
-
-pub fn set_must_see(xids: &[u64]) -> Result<(), Error> {
-    let list: Vec<String> = xids.iter().map(u64::to_string).collect();
-    let list = format!("{{{}}}", list.join(","));
-    sql::run("UPDATE odoo_mirror_internal.progress SET must_see = $1::bigint[]", &[Some(&list)]).map(drop)
-}
-
-pub fn must_see() -> Result<Vec<u64>, Error> {
-    let rows = sql::run("SELECT unnest(must_see) FROM odoo_mirror_internal.progress", &[])?;
-    Ok(rows.iter().map(|row| number(row, 0) as u64).collect())
 }
 
 /// A copy of the position and of the counters, for what origins and shared memory don't survive.

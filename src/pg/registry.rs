@@ -225,6 +225,34 @@ pub fn rename(old: &str, new: &str, source: &SourceTable) -> Result<(), Error> {
     Ok(())
 }
 
+/// A first copy begins: which transactions the snapshots of each table's ranges must see.
+pub fn set_must_see(writers: &[(u32, u64)]) -> Result<(), Error> {
+    sql::run("UPDATE odoo_mirror_internal.tables SET must_see = '{}' WHERE must_see <> '{}'", &[])?;
+    for (table, xid) in writers {
+        sql::run(
+            "UPDATE odoo_mirror_internal.tables SET must_see = must_see || $2::bigint WHERE source_oid = $1::oid",
+            &[Some(&table.to_string()), Some(&xid.to_string())],
+        )?;
+    }
+    Ok(())
+}
+
+/// What the first copy of this table must see.
+pub fn must_see(table: &str) -> Result<Vec<u64>, Error> {
+    let rows =
+        sql::run("SELECT unnest(must_see) FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(table)])?;
+    Ok(rows.iter().map(|row| number(row, 0) as u64).collect())
+}
+
+/// Every snapshot that the table's rows are compared under from now on must see who is writing to it by then.
+pub fn await_writers(table: &str) -> Result<(), Error> {
+    sql::run(
+        "UPDATE odoo_mirror_internal.reconciles SET writers = true WHERE table_name = $1",
+        &[Some(table)],
+    )
+    .map(drop)
+}
+
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|_| Error::stop("a table can't be noted"))
 }

@@ -48,11 +48,13 @@ pub fn plan(
         super::objects::let_go_of(&shape.name)?;
     }
     alter(&shape.name, statements)?;
+    let published_all_along = published_all_along(&shape.name, source)?;
     super::registry::take_in(source, shape)?;
     if filling == Filling::Online && shape.identity == RowIdentity::Key {
         let reason =
             if rows_there { "its rows are being compared with the source's" } else { "it is being filled" };
-        return super::registry::reconcile(&shape.name, reason);
+        super::registry::reconcile(&shape.name, reason)?;
+        return if published_all_along { Ok(()) } else { super::registry::await_writers(&shape.name) };
     }
     super::quarantine::forget(&shape.name)?;
     sql::run("DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1", &[Some(&shape.name)])?;
@@ -81,6 +83,22 @@ pub fn plan(
 pub fn is_as_made(shape: &MirrorShape) -> Result<bool, Error> {
     let here = table_here(&shape.name)?;
     Ok(here.is_some_and(|here| ddl::difference(&here, shape).is_empty()))
+}
+
+/// Whether all changes of transactions that are still open come with the stream: then the table was mirrored as it is published
+/// now. What somebody wrote before that may never come.
+fn published_all_along(table: &str, now: &SourceTable) -> Result<bool, Error> {
+    let definition = sql::value(
+        "SELECT definition FROM odoo_mirror_internal.tables WHERE name = $1 AND state <> 'failed'",
+        &[Some(table)],
+    )?;
+    let kept: Option<SourceTable> = definition.and_then(|kept| serde_json::from_str(&kept).ok());
+    let leaves = |table: &SourceTable| table.files.iter().map(|(oid, _)| *oid).collect::<Vec<_>>();
+    Ok(kept.is_some_and(|kept| {
+        (kept.oid, leaves(&kept)) == (now.oid, leaves(now))
+            && (&kept.published_as, &kept.published_in) == (&now.published_as, &now.published_in)
+            && (kept.via_root, kept.replica_identity) == (now.via_root, now.replica_identity)
+    }))
 }
 
 /// Runs statements on a mirror table, as the owner. After an Err the caller's (sub)transaction must be undone.

@@ -10,7 +10,7 @@ use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::wanted::still_wanted;
 use super::{copy, mirror, objects, reconcile, transaction};
-use crate::error::Error;
+use crate::error::{Error, Verdict};
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::table_state::TableState;
 use crate::source::inspect::Inspection;
@@ -40,9 +40,15 @@ pub(super) fn take_in_new_tables(
     // What is on its way belongs to the tables as they were.
     following.pause()?;
     following.tables = transaction::transaction(registry::tables)?;
-    transaction::transaction(|| mirror::adopt(&inspection, &following.tables, Filling::Online))?;
-    // While they are empty, that takes no time.
-    indexes::build_all(Others::Await, || still_wanted(following.settings))?;
+    match transaction::transaction(|| mirror::adopt(&inspection, &following.tables, Filling::Online)) {
+        // Somebody holds a lock here: the next look tries again.
+        Err(error) if error.verdict == Verdict::Retry => board::set_error(&error),
+        adopted => {
+            adopted?;
+            // While they are empty, that takes no time.
+            indexes::build_all(Others::Await, || still_wanted(following.settings))?;
+        }
+    }
     following.tables = transaction::transaction(registry::tables)?;
     Ok(())
 }
@@ -69,6 +75,15 @@ pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<
     }
 }
 
+/// The table's copy has something to wait for on the source: others go first.
+fn put_off(following: &mut Following<'_>, table: &str, why: &str) {
+    board::set_waits(table, Some(why));
+    // The stream stands still while it is tried: the more wait, the more seldom.
+    let many = u32::try_from(following.copies_put_off.len() + 1).unwrap_or(u32::MAX);
+    let until = Instant::now() + SOURCE_WAITS.saturating_mul(many);
+    following.copies_put_off.insert(table.to_owned(), until);
+}
+
 fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
     following.tables.iter().filter(|table| !table.state.is_failed()).cloned().collect()
 }
@@ -76,12 +91,15 @@ fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
 /// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
 /// up be ready; `chooses` the table that is compared next. Then the stream goes on, whoever paused it, with the tables as they are.
 pub(super) fn tend(following: &mut Following<'_>, chooses: bool) -> Result<(), Error> {
+    let now = Instant::now();
+    let waits = |name: &str| following.copies_put_off.get(name).is_some_and(|until| *until > now);
     let copying = following
         .tables
         .iter()
-        .find(|table| table.state == TableState::Copying)
+        .filter(|table| table.state == TableState::Copying && !waits(&table.name))
+        // One that had to wait before lets others go first.
+        .min_by_key(|table| following.copies_put_off.get(&table.name))
         .map(|table| table.name.clone());
-    let copying = copying.filter(|_| Instant::now() >= following.source_again_at);
     // A source that holds its stream up may have committed more than its last word says.
     let held_up = following.network.link().gauges.held_up().is_some();
     let caught_up: Vec<String> = following
@@ -113,28 +131,26 @@ pub(super) fn tend(following: &mut Following<'_>, chooses: bool) -> Result<(), E
         // What the source says of a piece meanwhile would be lost.
         reconcile::interrupt(following);
         match copy::range(following.network, following.settings, copy::Guard::Passed, Some(name))? {
-            copy::Copied::Waits(why) => {
-                board::set_state(State::Streaming, &why);
-                following.source_again_at = Instant::now() + SOURCE_WAITS;
-            }
+            copy::Copied::Waits(why) => put_off(following, name, &why),
             copy::Copied::None | copy::Copied::More => {
+                following.copies_put_off.remove(name);
                 match copy::rewritten(following.network, Some(name))? {
                     Ok(again) => {
                         if !again {
                             transaction::transaction(registry::set_catching_up)?;
                             indexes::build_all(Others::Await, || still_wanted(following.settings))?;
                         }
-                        board::set_state(State::Streaming, "");
                         following.look_again();
                     }
+                    // Nobody knows whether it was: it is asked again, and others go on.
                     Err(error) => {
-                        board::set_state(State::Streaming, &error.message);
                         board::set_error(&error);
-                        following.source_again_at = Instant::now() + SOURCE_WAITS;
+                        put_off(following, name, &error.message);
                     }
                 }
             }
         }
+        board::set_state(State::Streaming, "");
     }
     following.tables = transaction::transaction(registry::tables)?;
     if following.stream.binary

@@ -11,6 +11,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTi
 use pgrx::prelude::*;
 
 use super::board::{self, State};
+use super::mirror::Ended;
 use super::progress::{self, Settings};
 use super::wanted::still_wanted;
 use super::{endpoint, guc, mirror, session, sql, transaction, wait};
@@ -50,19 +51,17 @@ pub extern "C-unwind" fn odoo_mirror_worker(_argument: pg_sys::Datum) {
                 wait::wait(IDLE);
             }
             Ok(Look::Run(settings)) => {
-                let began = Instant::now();
                 let uninstalls = board::read(|board| board.uninstall == 1).unwrap_or(false);
                 board::write(|board| board.lives = !uninstalls);
                 let lived = mirror::run(&settings, uninstalls);
                 board::write(|board| board.lives = false);
-                if let Err(error) = lived {
+                if let Err(Ended { error, streamed }) = lived {
                     transaction::abort();
                     if still_wanted(&settings).is_err() {
                         failures = 0;
                         continue;
                     }
-                    // What ran for a while and then failed is not what fails again and again.
-                    failures = if began.elapsed() > Duration::from_secs(60) { 1 } else { failures + 1 };
+                    failures = if streamed { 1 } else { failures + 1 };
                     rest(&error, failures, Some(&settings));
                 }
             }

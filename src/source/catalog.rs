@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, Row};
 
 use super::catalog_types::{TypeKey, read_types};
-use crate::error::Error;
+use crate::error::{Error, sqlstate};
 use crate::mirror::session_settings::{CATALOG_PATH, VALUES_PATH};
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::{LeftOut, Publishes, SourceColumn, SourceTable, WhyLeftOut};
@@ -142,6 +142,22 @@ const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_r
 /// Looks at what `publication` streams, by schema and name; nothing when there is no such publication. A name in
 /// `excluded_columns` is `column`, of any table, or `table.column`. Sizes are not looked for.
 pub async fn look(client: &Client, publication: &str, excluded_columns: &[String]) -> Result<Seen, Error> {
+    let mut looked = look_once(client, publication, excluded_columns).await;
+    for _ in 1..TRIES {
+        // A table went while it was looked at: the next look doesn't find it any more.
+        let Err(error) = &looked else { break };
+        if !error.sqlstate.as_deref().is_some_and(|code| sqlstate::is_gone(code, &error.message)) {
+            break;
+        }
+        looked = look_once(client, publication, excluded_columns).await;
+    }
+    looked
+}
+
+/// How often a look is tried while tables come and go.
+const TRIES: usize = 5;
+
+async fn look_once(client: &Client, publication: &str, excluded_columns: &[String]) -> Result<Seen, Error> {
     client.batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LOOK_WAITS}")).await?;
     let looked = look_inside(client, publication, excluded_columns).await;
     // The session may be used again.

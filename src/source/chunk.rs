@@ -47,10 +47,28 @@ impl Spare {
     }
 }
 
-/// What goes wrong concerns the chunk's table, or will be met by whatever comes next: nothing else ends with it.
-pub async fn read(connector: &Connector, spare: Option<&Spare>, request: ChunkRequest, outbox: &Outbox) {
+/// What the source says of the chunk's table concerns that alone. An error: the source can't be reached, and without a stream
+/// nothing else can be done.
+pub async fn read(
+    connector: &Connector,
+    spare: Option<&Spare>,
+    request: ChunkRequest,
+    outbox: &Outbox,
+) -> Result<(), Error> {
     let id = request.id;
-    if let Err(error) = try_read(connector, spare, request, outbox).await {
+    let client = match spare.and_then(Spare::take) {
+        Some(session) => Ok(session),
+        None => connector.sql().await,
+    };
+    let client = match client {
+        Ok(client) => client,
+        Err(error) if request.look_for_writers.is_some() => {
+            outbox.send(Event::ChunkGivenUp { id, why: error.message }).await;
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    if let Err(error) = try_read(client, spare, request, outbox).await {
         let gone = error.sqlstate.as_deref().is_some_and(|code| sqlstate::is_gone(code, &error.message));
         let event = match gone {
             true => Event::ChunkDrifted { id, why: error.message },
@@ -58,18 +76,15 @@ pub async fn read(connector: &Connector, spare: Option<&Spare>, request: ChunkRe
         };
         outbox.send(event).await;
     }
+    Ok(())
 }
 
 async fn try_read(
-    connector: &Connector,
+    client: Sql,
     spare: Option<&Spare>,
     request: ChunkRequest,
     outbox: &Outbox,
 ) -> Result<(), Error> {
-    let client = match spare.and_then(Spare::take) {
-        Some(session) => session,
-        None => connector.sql().await?,
-    };
     let mut must_see = request.must_see.clone();
     if request.look_for_writers.is_some() {
         must_see.extend(writers::writers(&client, request.wanted.table.oid).await?);

@@ -26,6 +26,8 @@ pub struct Wanted {
     pub table: SourceTable,
     /// What publishes it: that must be as it was, too.
     pub publication: String,
+    /// The source's `server_version_num`.
+    pub server_version: i32,
 }
 
 impl Wanted {
@@ -33,6 +35,16 @@ impl Wanted {
     pub(super) fn sql(&self) -> String {
         let only = if self.table.kind == 'p' { "" } else { "ONLY " };
         format!("{only}{}.{}", quote_identifier(&self.table.schema), quote_identifier(&self.table.name))
+    }
+
+    /// As people read it.
+    fn name(&self) -> String {
+        let is_plain = |part: &str| {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            part.chars().all(plain) && !part.starts_with(|c: char| c.is_ascii_digit())
+        };
+        let read = |part: &str| if is_plain(part) { part.to_owned() } else { quote_identifier(part) };
+        format!("{}.{}", read(&self.table.schema), read(&self.table.name))
     }
 }
 
@@ -80,14 +92,25 @@ const SHOWN: &str = concat!(
             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indisreplident AND k.position <= i.indnkeyatts),
         'published_as', (SELECT ",
     published_as!(),
-    " FROM pg_catalog.pg_publication p WHERE p.pubname = $publication))::text
+    " FROM pg_catalog.pg_publication p WHERE p.pubname = $publication),
+        'published_in', $schemas)::text
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $table"
 );
+
+/// From version 15 on.
+const SCHEMAS: &str = "(
+            SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', s.oid, s.xmin), ' ' ORDER BY s.oid)
+            FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_namespace s ON s.pnpubid = p.oid
+            WHERE p.pubname = $publication AND (c.relnamespace = s.pnnspid OR EXISTS (
+                SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a (oid)
+                JOIN pg_catalog.pg_class k ON k.oid = a.oid WHERE k.relnamespace = s.pnnspid)))";
 
 /// One row: the snapshot, a position past it, the table's file, its definition.
 fn asked(wanted: &Wanted) -> String {
     let table = format!("{}::pg_catalog.oid", wanted.table.oid);
-    let shown = SHOWN.replace("$table", &table).replace("$publication", &quote_literal(&wanted.publication));
+    let schemas = if wanted.server_version >= 150_000 { SCHEMAS } else { "NULL" };
+    let shown = SHOWN.replace("$table", &table).replace("$schemas", schemas);
+    let shown = shown.replace("$publication", &quote_literal(&wanted.publication));
     format!(
         "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_current_wal_insert_lsn()::text, \
          coalesce(pg_catalog.pg_relation_filenode({table}), 0)::text, ({shown})"
@@ -138,7 +161,7 @@ pub(super) async fn snapshot(
             let _ = client.batch_execute("ROLLBACK").await;
             match error.sqlstate.as_deref() {
                 Some("55P03") => {
-                    let why = format!("waiting for a lock on the source's table {table}");
+                    let why = format!("waiting for a lock on the source's table {}", wanted.name());
                     if patience.is_some() {
                         return Ok(Guarded::Late(why));
                     }
@@ -166,12 +189,10 @@ pub(super) async fn snapshot(
         }
         client.batch_execute("ROLLBACK").await?;
         let gives_up = patience.is_some_and(|patience| began.elapsed() > patience);
-        if gives_up || told.elapsed() > Duration::from_secs(1) {
+        if gives_up || patience.is_none() && told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
-            let blockers = writers::blockers(client, &must_see).await?;
-            let list: Vec<String> = blockers.iter().map(ToString::to_string).collect();
-            let why =
-                format!("waiting for transactions on the source that write {table}: {}", list.join(", "));
+            let blockers = writers::blockers(client, wanted.table.oid, &must_see).await?;
+            let why = writers::waiting_for(&wanted.name(), &blockers);
             if gives_up {
                 return Ok(Guarded::Late(why));
             }

@@ -7,7 +7,7 @@ use super::connect::Connector;
 use super::identity::{self, SourceIdentity};
 use super::slot::{self, SlotState};
 use super::{key_cuts, prepare};
-use crate::error::Error;
+use crate::error::{Error, sqlstate};
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::timeline::History;
@@ -56,8 +56,20 @@ pub struct Found {
 /// How long anything here waits for a table that somebody alters on the source.
 const LOCKED_OUT: &str = "SET lock_timeout = '2s'";
 
+/// How often it is tried while tables come and go.
+const TRIES: usize = 5;
+
 pub async fn inspect(connector: &Connector, request: &InspectRequest) -> Result<Inspection, Error> {
-    look(connector, request).await.map_err(locked_out)
+    let mut looked = look(connector, request).await;
+    for _ in 1..TRIES {
+        // A table went while it was looked at: the next look doesn't find it any more.
+        let Err(error) = &looked else { break };
+        if !error.sqlstate.as_deref().is_some_and(|code| sqlstate::is_gone(code, &error.message)) {
+            break;
+        }
+        looked = look(connector, request).await;
+    }
+    looked.map_err(locked_out)
 }
 
 /// Names what a look that waited too long for a lock met.

@@ -3,23 +3,14 @@
 //! Only estimates are read here; any answer tiles all keys (`mirror::ranges`).
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
-use crate::error::Error;
+use crate::error::{Error, Verdict};
 use crate::mirror::quote::{quote_identifier, quote_qualified};
 use crate::mirror::ranges::{KeyRange, plan_by_quantiles};
 use crate::mirror::source_table::SourceTable;
 
 /// A row's width when nothing is known of it: on the small side, for ranges rather too many.
 const ASSUMED_ROW_BYTES: i64 = 200;
-
-/// A missing privilege or a policy, somebody's ALTER TABLE, a table or column that is gone by now.
-const OF_ONE_TABLE: [SqlState; 4] = [
-    SqlState::INSUFFICIENT_PRIVILEGE,
-    SqlState::LOCK_NOT_AVAILABLE,
-    SqlState::UNDEFINED_TABLE,
-    SqlState::UNDEFINED_COLUMN,
-];
 
 /// Ranges of about `rows_per_range` rows; one of all keys when the table has no single integer key.
 ///
@@ -50,12 +41,19 @@ async fn extremes(client: &Client, table: &SourceTable, key: &str) -> Result<Opt
     let key = quote_identifier(key);
     let name = quote_qualified(&table.schema, &table.name);
     let sql = format!("SELECT min({key})::int8, max({key})::int8 FROM {only}{name}");
-    let row = match client.query_one(&sql, &[]).await {
-        Err(error) if error.code().is_some_and(|code| OF_ONE_TABLE.contains(code)) => return Ok(None),
+    let row = match client.query_one(&sql, &[]).await.map_err(Error::from) {
+        Err(error) if of_one_table(&error) => return Ok(None),
         answer => answer?,
     };
     let (min, max): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
     Ok(min.zip(max))
+}
+
+/// A missing privilege or a policy, somebody's ALTER TABLE, a table, schema or column that is gone by now, an index whose function
+/// fails: whatever the server says of a query that doesn't mean that it is about to go itself.
+fn of_one_table(error: &Error) -> bool {
+    let code = error.sqlstate.as_deref();
+    code == Some("55P03") || code.is_some() && error.verdict == Verdict::RetrySlowly
 }
 
 /// Empty where there are no statistics, or none that this role may see.
@@ -65,7 +63,11 @@ async fn histogram(client: &Client, table: &SourceTable, key: &str) -> Result<Ve
         FROM pg_stats
         WHERE schemaname = $1 AND tablename = $2 AND attname = $3 AND inherited = $4";
     let partitioned = table.kind == 'p';
-    let row = client.query_opt(sql, &[&table.schema, &table.name, &key, &partitioned]).await?;
+    let asked = client.query_opt(sql, &[&table.schema, &table.name, &key, &partitioned]).await;
+    let row = match asked.map_err(Error::from) {
+        Err(error) if of_one_table(&error) => return Ok(Vec::new()),
+        answer => answer?,
+    };
     let bounds: Option<Vec<i64>> = row.map(|row| row.try_get(0)).transpose()?.flatten();
     Ok(bounds.unwrap_or_default())
 }

@@ -36,7 +36,7 @@ pub enum Request {
     /// Drops a slot that this mirror has no use for any more, unless somebody has: reads it, or moved it past `applied`.
     /// Answered by `Done`.
     LeaveSlot { slot: String, applied: Lsn },
-    /// The transactions that may be committed and not yet visible. Answered by `Writers`.
+    /// The transactions that write these tables, and may be committed and not yet visible. Answered by `Writers`.
     Writers { tables: Vec<u32> },
     /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`, `ChunkDrifted`, `ChunkFailed`.
     Chunk(ChunkRequest),
@@ -65,7 +65,8 @@ pub enum Event {
         start: Lsn,
     },
     Done,
-    Writers(Vec<u64>),
+    /// A table's OID and a transaction that writes it, each.
+    Writers(Vec<(u32, u64)>),
     /// Something holds the work up; it goes on by itself. A sentence for status().
     Waiting(String),
     /// The snapshot's text, and a position past every commit that it sees.

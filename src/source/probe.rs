@@ -14,6 +14,7 @@ use super::connect::Connector;
 use super::guarded::{self, Guarded, Wanted};
 use super::link::{Event, Gauges, Outbox};
 use super::sql::Sql;
+use super::writers;
 use crate::error::{Error, sqlstate};
 use crate::mirror::fence::{RowHash, RowKey};
 use crate::mirror::proof::{Limits, Piece, Side, Tiling};
@@ -44,6 +45,8 @@ pub struct ProbeRequest {
     pub piece: Piece,
     pub limits: Limits,
     pub must_see: Vec<u64>,
+    /// Whoever is writing to the table now must be seen, too: not all of what it wrote comes with the stream.
+    pub look_for_writers: bool,
     /// Percent of the time that the source may work on this.
     pub share: i32,
 }
@@ -119,6 +122,9 @@ impl Probed {
 
 /// How long a snapshot may wait for writers that it must see.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long for transactions that may only have begun: they are asked for again.
+const WRITERS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Rows that are handed over at once, in bytes.
 const PIECE_BYTES: usize = 1024 * 1024;
@@ -214,7 +220,11 @@ async fn answer(
 ) -> Result<Probed, Error> {
     let client = match session {
         Some(client) => client,
-        None => session.insert(connector.sql().await?),
+        None => match connector.sql().await {
+            Ok(client) => session.insert(client),
+            // No fault of the table's.
+            Err(error) => return Ok(Probed::Late { id: probe.request.id, why: error.message }),
+        },
     };
     probe.request.side.recodes = client.recodes();
     let id = probe.request.id;
@@ -275,8 +285,12 @@ enum Begun {
 
 async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<Begun, Error> {
     let request = &mut probe.request;
-    let (id, must_see) = (request.id, std::mem::take(&mut request.must_see));
-    let taken = guarded::snapshot(client, &request.wanted, must_see, Some(PATIENCE), outbox).await?;
+    let (id, mut must_see) = (request.id, std::mem::take(&mut request.must_see));
+    if request.look_for_writers {
+        must_see.extend(writers::writers(client, request.wanted.table.oid).await?);
+    }
+    let patience = if request.look_for_writers { WRITERS_PATIENCE } else { PATIENCE };
+    let taken = guarded::snapshot(client, &request.wanted, must_see, Some(patience), outbox).await?;
     let (snapshot, past) = match taken {
         Guarded::Taken(taken) => (taken.snapshot, taken.past),
         Guarded::Late(why) => return Ok(Begun::Not(Probed::Late { id, why })),

@@ -150,13 +150,11 @@ async fn answer(
         }
         Request::Writers { tables } => {
             let sql = connector.sql().await?;
-            let mut xids = Vec::new();
+            let mut found = Vec::new();
             for table in tables {
-                xids.extend(writers::writers(&sql, table).await?);
+                found.extend(writers::writers(&sql, table).await?.into_iter().map(|xid| (table, xid)));
             }
-            xids.sort_unstable();
-            xids.dedup();
-            Event::Writers(xids)
+            Event::Writers(found)
         }
         Request::Filenodes { tables } => {
             let looked = async {
@@ -175,10 +173,7 @@ async fn answer(
             };
             Event::Seen(Box::new(looked.await))
         }
-        Request::Chunk(request) => {
-            chunk::read(connector, spare, request, outbox).await;
-            return Ok(());
-        }
+        Request::Chunk(request) => return chunk::read(connector, spare, request, outbox).await,
         Request::Probe(steps) => return probe::serve(connector, steps, outbox, gauges).await,
         // Handled by the caller.
         Request::Stream(_) | Request::Command(_) | Request::Watch(_) | Request::LookNow => return Ok(()),

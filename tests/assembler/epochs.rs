@@ -115,7 +115,7 @@ fn a_comparison_leaves_out_what_its_snapshot_did_not_see_and_nothing_else_in_eve
         passed.add(batch.xids.iter().copied());
         passed.forget(&snapshot);
         assert_eq!(passed.xids(), [xids[10], xids[13], xids[14], xids[15]], "from {first}");
-        let mut record = Record::begin(&Passed::default());
+        let mut record = Record::begin(&Passed::default(), &[]);
         for touched in batch.tables.iter().flat_map(|part| &part.touches) {
             let key = batch.arena.tuple(touched.key.unwrap());
             let key = match super::sent::row(&key).remove(0) {

@@ -26,6 +26,7 @@ mod living;
 mod mirror_ddl;
 mod monitoring;
 mod old_stack;
+mod one_table;
 mod oracle;
 mod preparing;
 mod publishing;

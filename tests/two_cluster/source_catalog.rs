@@ -217,14 +217,17 @@ mod smoke {
             assert!(found.contains(&prepared) && found.contains(&open), "{found:?} of {table}");
             assert!(!found.contains(&elsewhere), "{found:?} of {table}");
         }
+        let leaf: u32 = source.value("postgres", "SELECT 'leaf'::regclass::oid").parse().expect("an OID");
         let blockers = asking(&source, "plain", async |client| {
-            writers::blockers(client, &[prepared, open, 3]).await.expect("it can be asked")
+            writers::blockers(client, leaf, &[prepared, open, 3]).await.expect("it can be asked")
         });
         assert_eq!(blockers.len(), 2);
         let of = |xid: u64| blockers.iter().find(|blocker| blocker.xid == xid).expect("it blocks");
         assert_eq!((of(prepared).pid, of(prepared).gid.as_deref()), (None, Some("left behind")));
         assert!(of(prepared).age_seconds.is_some_and(|age| age >= 0.0));
         assert!(of(open).pid.is_some() && of(open).gid.is_none());
+        assert!(of(open).holds_it && of(prepared).holds_it);
+        assert_eq!((&of(open).tables, of(prepared).tables.len()), (&vec!["public.leaf".to_owned()], 2));
 
         drop((session, second));
         source.restart();

@@ -6,7 +6,11 @@ use odoo_mirror::mirror::source_table::SourceTable;
 use odoo_mirror::source::guarded::{self, Wanted};
 
 fn difference(source: &Cluster, table: &SourceTable, publication: &str) -> Option<&'static str> {
-    let wanted = Wanted { table: table.clone(), publication: publication.to_owned() };
+    let wanted = Wanted {
+        table: table.clone(),
+        publication: publication.to_owned(),
+        server_version: source.major().cast_signed() * 10_000,
+    };
     asking(source, "postgres", async |client| {
         guarded::difference(client, &wanted).await.expect("it can be asked")
     })
@@ -19,7 +23,7 @@ const RENAMED: &str = "the source renamed the table";
 const GONE: &str = "the source's table is gone, or was made anew";
 
 /// What is done to a table `t`, and what its next snapshot is to show of that.
-const CHANGES: [(&str, Option<&str>); 24] = [
+const CHANGES: [(&str, Option<&str>); 25] = [
     ("INSERT INTO t VALUES (1, 1, 1); UPDATE t SET a = 2; VACUUM FULL t; ANALYZE t", None),
     ("CREATE INDEX ON t (a); ALTER TABLE t ADD CHECK (a > 0) NOT VALID; GRANT SELECT ON t TO PUBLIC", None),
     ("ALTER TABLE t RENAME a TO x; ALTER TABLE t RENAME x TO a", None),
@@ -46,6 +50,7 @@ const CHANGES: [(&str, Option<&str>); 24] = [
         Some(GONE),
     ),
     ("ALTER PUBLICATION p SET (publish = 'insert')", Some(PUBLICATION)),
+    ("ALTER PUBLICATION p ADD TABLES IN SCHEMA public", Some(PUBLICATION)),
     ("ALTER PUBLICATION p DROP TABLE t; ALTER PUBLICATION p ADD TABLE t", Some(PUBLICATION)),
 ];
 

@@ -9,6 +9,7 @@ mod failing;
 mod notes;
 mod piece;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use self::comparing::Comparing;
@@ -22,7 +23,7 @@ use crate::mirror::batch::Batch;
 use crate::mirror::fence::{Passed, Record};
 use crate::mirror::proof::{Piece, Tiling};
 use crate::mirror::snapshot::Snapshot;
-use crate::mirror::table_state::TableState;
+use crate::mirror::table_state::{Failure, TableState};
 use crate::source::guarded::Wanted;
 use crate::source::link::{Prober, Request};
 use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
@@ -30,6 +31,9 @@ use crate::source::stream::StreamCommand;
 
 /// After a piece that couldn't be read or proved nothing.
 const REST: Duration = Duration::from_secs(1);
+
+/// How long other tables go before one that has something to wait for on the source.
+const PUT_OFF: Duration = Duration::from_secs(5);
 
 /// While the stream has still to pass a snapshot: how often to look, and to ask an idle source where it stands.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -41,12 +45,16 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Default)]
 pub(super) struct Reconciling {
     /// Transactions that the stream passed, and no snapshot is known to have seen.
-    pub(super) passed: Passed,
+    passed: Passed,
+    /// Those that were writing a table, by its OID, when this life began: what an earlier one passed may be among them.
+    earlier: HashMap<u32, Vec<u64>>,
+    /// Tables that have something to wait for on the source, until when others go first.
+    put_off: HashMap<String, Instant>,
     prober: Option<Prober>,
     comparing: Option<Comparing>,
     rest_until: Option<Instant>,
     /// The source can't tell a piece of the table at hand, and never will.
-    unreadable: Option<Error>,
+    unreadable: Option<(Failure, Error)>,
     last_id: u64,
 }
 
@@ -75,6 +83,29 @@ impl Reconciling {
     /// A snapshot of the source that is not about any table.
     pub(super) fn saw(&mut self, snapshot: &Snapshot) {
         self.passed.forget(snapshot);
+    }
+
+    /// The stream is about to begin: whoever writes these tables by now may be in what an earlier life passed.
+    pub(super) fn wrote_before(&mut self, writers: Vec<(u32, u64)>) {
+        for (table, xid) in writers {
+            self.earlier.entry(table).or_default().push(xid);
+        }
+    }
+
+    /// Tables that others go before; the one that was tried last comes last.
+    fn waiting(&self) -> Vec<&str> {
+        let now = Instant::now();
+        let mut waiting: Vec<_> = self.put_off.iter().filter(|(_, until)| **until > now).collect();
+        waiting.sort_by_key(|(_, until)| **until);
+        waiting.into_iter().map(|(table, _)| table.as_str()).collect()
+    }
+
+    /// The table has something to wait for: all others go first. The more there are of its kind, the more seldom each is tried.
+    fn put_off(&mut self, table: &str) {
+        let many = u32::try_from(self.put_off.len() + 1).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        self.put_off.insert(table.to_owned(), now + PUT_OFF.saturating_mul(many));
+        self.rest_until = Some(now + REST);
     }
 
     /// Keeps what a batch says for this; in the transaction that applied it.
@@ -124,22 +155,33 @@ impl Reconciling {
                 self.passed.forget(&snapshot);
                 comparing.record.forget(&snapshot);
                 (chunk.past, chunk.piece, chunk.stage) = (past, piece, Stage::Opened);
+                // Who was asked for is seen; so will it be by all later snapshots.
+                comparing.note.writers = false;
+                self.put_off.remove(&comparing.note.table);
+                board::set_waits(&comparing.note.table, None);
             }
             Probed::Summed { id, rows, hash } if id == chunk.id => chunk.there = Some((rows, hash)),
             Probed::Hashes { id, rows } if id == chunk.id => chunk.hashed(rows),
             Probed::Rows { id, rows } if id == chunk.id => chunk.fetched.extend(rows),
             Probed::End { id } if id == chunk.id => chunk.stage = Stage::Fetched,
-            Probed::Late { id, why } | Probed::Drifted { id, why } if id == chunk.id => {
+            Probed::Late { id, why } if id == chunk.id => {
+                board::set_waits(&comparing.note.table, Some(&why));
+                comparing.chunk = None;
+                let table = comparing.note.table.clone();
+                self.put_off(&table);
+            }
+            Probed::Drifted { id, why } if id == chunk.id => {
                 pgrx::log!("odoo_mirror: comparing table \"{}\": {why}", comparing.note.table);
                 comparing.chunk = None;
-                self.rest_until = Some(Instant::now() + REST);
+                let table = comparing.note.table.clone();
+                self.put_off(&table);
             }
             Probed::GivenUp { id, error } if id == chunk.id => {
                 pgrx::log!("odoo_mirror: comparing table \"{}\": {error}", comparing.note.table);
                 board::set_error_of(&error, &format!("comparing table \"{}\"", comparing.note.table));
                 comparing.chunk = None;
                 self.rest_until = Some(Instant::now() + REST);
-                self.unreadable = Some(error).filter(failing::stays);
+                self.unreadable = failing::there(&error).map(|failure| (failure, error));
             }
             _ => {}
         }
@@ -163,13 +205,14 @@ impl Reconciling {
 /// Chooses the table that is compared from now on, before the stream starts or while it stands still: from here on it
 /// tells what it touches.
 pub(super) fn choose(following: &mut Following<'_>) -> Result<(), Error> {
-    let note = transaction::transaction(notes::next)?;
+    let note = transaction::transaction(|| notes::next(&following.reconciling.waiting()))?;
     let reconciling = &mut following.reconciling;
     let table = note.as_ref().and_then(|note| following.tables.iter().find(|table| table.name == note.table));
     reconciling.comparing = match (note, table) {
         (Some(note), Some(table)) => {
             let mut comparing = Comparing::new(note, table.clone());
-            comparing.record = Record::begin(&reconciling.passed);
+            let earlier = reconciling.earlier.get(&table.source.oid).map_or(&[][..], Vec::as_slice);
+            comparing.record = Record::begin(&reconciling.passed, earlier);
             comparing.recording = true;
             Some(comparing)
         }
@@ -194,7 +237,7 @@ pub(super) fn leave(following: &mut Following<'_>, table: &str) {
 
 /// Looks now and then whether another table is to be compared than the one at hand. True: the stream must be told.
 pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
-    let note = transaction::transaction(notes::next)?;
+    let note = transaction::transaction(|| notes::next(&following.reconciling.waiting()))?;
     let reconciling = &mut following.reconciling;
     let now = |table: &str| following.tables.iter().find(|known| known.name == table);
     let (goes_on, urgent) = match (&reconciling.comparing, &note) {
@@ -213,14 +256,21 @@ pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
             let urgent = next.as_ref().and_then(|next| now(&next.table)).is_some_and(|next| {
                 next.state == TableState::Reconciling && comparing.table.state != TableState::Reconciling
             });
-            (same && (listed || next.is_some()), urgent)
+            // One that waits lets another go first.
+            let gives_way = comparing.chunk.is_none()
+                && reconciling.put_off.contains_key(&comparing.note.table)
+                && next.as_ref().is_some_and(|next| next.table != comparing.note.table);
+            (same && (listed || next.is_some()), urgent || gives_way)
         }
     };
     if goes_on && !urgent {
         return Ok(false);
     }
+    let rests = reconciling.rest_until;
     reconciling.give_up_piece(following.network);
-    reconciling.rest_until = None;
+    // From one that waits to the next that may wait there is no hurry.
+    let waits = note.is_some_and(|note| reconciling.waiting().contains(&note.table.as_str()));
+    reconciling.rest_until = rests.filter(|_| waits);
     reconciling.comparing = None;
     Ok(true)
 }
@@ -228,8 +278,8 @@ pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
 /// Goes on with the piece at hand as far as it can be; between two source commits.
 pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
     let reconciling = &mut following.reconciling;
-    if let Some(error) = reconciling.unreadable.take() {
-        return failing::cannot_be_compared(following, &error);
+    if let Some((failure, error)) = reconciling.unreadable.take() {
+        return failing::cannot_be_compared(following, &error, failure);
     }
     let Some(comparing) = &mut reconciling.comparing else { return Ok(()) };
     if !comparing.recording {
@@ -283,8 +333,10 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
             Ok(())
         }
         Ok(Some(next)) => go_on(following, chunk, next),
-        Err(error) if failing::stays_here(&error) => failing::cannot_be_compared(following, &error),
-        Err(error) => Err(error),
+        Err(error) => match failing::here(&error) {
+            Some(failure) => failing::cannot_be_compared(following, &error, failure),
+            None => Err(error),
+        },
     }
 }
 
@@ -409,12 +461,14 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         wanted: Wanted {
             table: comparing.table.source.clone(),
             publication: following.settings.publication.clone(),
+            server_version: board::read(|board| board.source_version).unwrap_or(0),
         },
         side: comparing.there.clone(),
         tiling: comparing.tiling.clone(),
         piece: piece.clone(),
         limits,
         must_see: comparing.record.must_see().to_vec(),
+        look_for_writers: comparing.note.writers,
         share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
     };
     comparing.chunk = Some(Chunk::new(id, piece));

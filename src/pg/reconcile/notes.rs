@@ -14,22 +14,28 @@ pub(super) struct Note {
     pub(super) writes: bool,
     pub(super) done_to: Option<RowKey>,
     pub(super) ranges_done: bool,
+    /// Whoever writes to the table when it is begun must be seen.
+    pub(super) writers: bool,
 }
 
-/// What is to be compared next: first what readers are waiting for.
-pub(super) fn next() -> Result<Option<Note>, Error> {
+/// What is to be compared next: first what readers are waiting for;
+/// those that have something to wait for on the source come last.
+pub(super) fn next(waiting: &[&str]) -> Result<Option<Note>, Error> {
+    let waiting = serde_json::to_string(waiting).map_err(|_| Error::stop("a name can't be noted"))?;
     let rows = sql::run(
-        "SELECT r.table_name, r.writes, pg_catalog.to_json(r.done_to)::text, r.ranges_done FROM odoo_mirror_internal.reconciles r \
+        "SELECT r.table_name, r.writes, pg_catalog.to_json(r.done_to)::text, r.ranges_done, r.writers FROM odoo_mirror_internal.reconciles r \
          JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
          WHERE t.state IN ('ready', 'reconciling') AND t.drift IS NULL \
-         ORDER BY t.state = 'ready', r.ranges_done DESC, r.done_to IS NULL, r.started_at, r.table_name LIMIT 1",
-        &[],
+         ORDER BY coalesce((SELECT w.place FROM pg_catalog.jsonb_array_elements_text($1::jsonb) WITH ORDINALITY w (name, place) \
+                            WHERE w.name = r.table_name), 0), t.state = 'ready', r.ranges_done DESC, r.done_to IS NULL, r.started_at, r.table_name LIMIT 1",
+        &[Some(&waiting)],
     )?;
     Ok(rows.first().map(|row| Note {
         table: text(row, 0),
         writes: text(row, 1) == "t",
         done_to: row[2].as_ref().and_then(|value| serde_json::from_str(value).ok()),
         ranges_done: text(row, 3) == "t",
+        writers: text(row, 4) == "t",
     }))
 }
 
