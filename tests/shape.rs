@@ -2,10 +2,11 @@
 
 use odoo_mirror::mirror::ddl::{ColumnHere, KeyHere, TableHere, create_statements, difference};
 use odoo_mirror::mirror::definition;
-use odoo_mirror::mirror::shape::{MirrorShape, RowIdentity, ShapeError};
+use odoo_mirror::mirror::shape::{Claim, MirrorShape, RowIdentity, ShapeError};
 use odoo_mirror::mirror::source_table::{
     LeftOut, Publishes, SourceColumn, SourceTable, SourceType, WhyLeftOut,
 };
+use odoo_mirror::mirror::table_state::Failure;
 use odoo_mirror::mirror::typemap::{TypeHere, bytes_mean_equality, map_type};
 use proptest::prelude::*;
 
@@ -386,11 +387,36 @@ fn of_two_tables_with_one_name_here_the_second_is_refused() {
         SourceTable { schema: "sales".into(), ..account_move() },
         account_move(),
     ];
-    let shapes = MirrorShape::of_all(&tables, &nothing_here);
+    let shapes = MirrorShape::of_all(&tables, &|_| Claim::Fit, &nothing_here);
     assert!(shapes[0].is_ok() && shapes[2].is_ok());
     assert!(
         matches!(&shapes[1], Err(ShapeError::SameName { other, .. }) if other == "public.sales__account_move")
     );
+}
+
+#[test]
+fn the_better_claim_has_the_name_in_whatever_order_the_tables_come() {
+    let claims = [Claim::Mirrored, Claim::Remade, Claim::Fit, Claim::Unfit];
+    let plain = SourceTable { name: "a__b__c".into(), ..account_move() };
+    let one = SourceTable { schema: "a".into(), name: "b__c".into(), ..account_move() };
+    let other = SourceTable { schema: "a__b".into(), name: "c".into(), ..account_move() };
+    for (best, worse) in [(0, 1), (1, 2), (2, 3), (0, 3)] {
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let all = [plain.clone(), one.clone(), other.clone()];
+            let tables = order.map(|place| all[place].clone());
+            let claim = |table: &SourceTable| if table.schema == "a" { claims[best] } else { claims[worse] };
+            let shapes = MirrorShape::of_all(&tables, &claim, &nothing_here);
+            for (table, shape) in tables.iter().zip(shapes) {
+                match shape {
+                    Ok(_) => assert_eq!(table.schema, "a"),
+                    Err(error) => {
+                        assert!(matches!(&error, ShapeError::SameName { other, .. } if other == "a.b__c"));
+                        assert_eq!(error.failure(), Failure::NameTaken);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// A table as `create_statements` would have made it.

@@ -28,4 +28,5 @@ pub mod stuck;
 pub mod table_state;
 pub mod timeline;
 pub mod typemap;
+pub mod whereabouts;
 mod wording;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quote::{quote_identifier, quote_qualified};
 use super::source_table::{SourceColumn, SourceTable, WhyLeftOut};
+use super::table_state::Failure;
 use super::typemap::{Resolver, map_type};
 
 /// The schema that holds the mirror.
@@ -90,12 +91,25 @@ pub enum RowIdentity {
     InsertsOnly,
 }
 
+/// What a table of the source can say for itself when others would be mirrored under the same name; the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// It is what is mirrored under that name.
+    Mirrored,
+    /// A table of its schema and name is, and it may have been made anew.
+    Remade,
+    /// It can be mirrored.
+    Fit,
+    /// It fails a check.
+    Unfit,
+}
+
 /// Why a table can't be mirrored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     #[error("table {schema}.{name} has the name of a view of the mirror")]
     Reserved { schema: String, name: String },
-    #[error("tables {schema}.{name} and {other} would both be mirrored as {mirror}")]
+    #[error("tables {schema}.{name} and {other} would both be mirrored as {mirror}, which {other} is")]
     SameName { schema: String, name: String, other: String, mirror: String },
     #[error("table {schema}.{name} would be mirrored under a name of more than 63 bytes")]
     NameTooLong { schema: String, name: String },
@@ -110,10 +124,21 @@ pub enum ShapeError {
 }
 
 impl ShapeError {
+    /// What kind of failure it is.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::SameName { .. } => Failure::NameTaken,
+            _ => Failure::Unsuitable,
+        }
+    }
+
     /// What helps.
     pub fn hint(&self) -> String {
         match self {
-            Self::Reserved { .. } | Self::SameName { .. } | Self::NameTooLong { .. } => {
+            Self::SameName { other, .. } => format!(
+                "Rename one of the two, or take it out of the publication: this one is mirrored as soon as {other} isn't."
+            ),
+            Self::Reserved { .. } | Self::NameTooLong { .. } => {
                 "Take the table out of the publication, or rename it.".to_owned()
             }
             Self::NoColumns { .. } => "Take the table out of the publication.".to_owned(),
@@ -214,28 +239,34 @@ impl MirrorShape {
         })
     }
 
-    /// The shapes of all published tables, in their order. Of two tables that would be mirrored
-    /// under one name, the later is an error.
-    pub fn of_all(tables: &[SourceTable], resolver: Resolver<'_>) -> Vec<Result<MirrorShape, ShapeError>> {
-        let mut taken: HashMap<String, &SourceTable> = HashMap::new();
-        tables
-            .iter()
-            .map(|table| {
-                let shape = Self::of(table, resolver)?;
-                match taken.get(&shape.name) {
-                    Some(first) => Err(ShapeError::SameName {
-                        schema: table.schema.clone(),
-                        name: table.name.clone(),
-                        other: format!("{}.{}", first.schema, first.name),
-                        mirror: shape.name,
-                    }),
-                    None => {
-                        taken.insert(shape.name.clone(), table);
-                        Ok(shape)
-                    }
-                }
-            })
-            .collect()
+    /// The shapes of all published tables, in their order. Of tables that would be mirrored under one name, the one with
+    /// the best claim has it, the first of several; the others are errors.
+    pub fn of_all(
+        tables: &[SourceTable],
+        claim: &dyn Fn(&SourceTable) -> Claim,
+        resolver: Resolver<'_>,
+    ) -> Vec<Result<MirrorShape, ShapeError>> {
+        let mut shapes: Vec<_> = tables.iter().map(|table| Self::of(table, resolver)).collect();
+        let mut holders: HashMap<String, (Claim, usize)> = HashMap::new();
+        for (place, (table, shape)) in tables.iter().zip(&shapes).enumerate() {
+            let Ok(shape) = shape else { continue };
+            let this = (claim(table), place);
+            let holder = holders.entry(shape.name.clone()).or_insert(this);
+            *holder = this.min(*holder);
+        }
+        for (place, (table, shape)) in tables.iter().zip(&mut shapes).enumerate() {
+            let Ok(mirror) = shape.as_ref().map(|shape| shape.name.clone()) else { continue };
+            let holder = holders.get(&mirror).map_or(place, |(_, holder)| *holder);
+            if holder != place {
+                *shape = Err(ShapeError::SameName {
+                    schema: table.schema.clone(),
+                    name: table.name.clone(),
+                    other: format!("{}.{}", tables[holder].schema, tables[holder].name),
+                    mirror,
+                });
+            }
+        }
+        shapes
     }
 }
 

@@ -6,14 +6,14 @@
 
 use super::drifting::{LOCK_WAITS, outcome_as, wait_for_locks};
 use super::follow::Following;
+use super::naming;
 use super::registry::Table;
 use super::sql::{self, text};
-use super::table_making::{self, type_here};
+use super::table_making;
 use super::transaction;
 use crate::error::{Error, Verdict};
 use crate::mirror::ddl;
 use crate::mirror::drift::{self, Change, Outcome};
-use crate::mirror::shape::MirrorShape;
 use crate::mirror::table_state::TableState;
 use crate::source::catalog::Seen;
 use crate::wire::Relation;
@@ -67,7 +67,7 @@ fn columns_to_add(
         now.is_some_and(|now| drift::differs(&table.source, now))
     };
     // To ask for each column's type takes longer than all else.
-    let shapes = MirrorShape::of_all(&seen.tables, &type_here);
+    let shapes = naming::shapes(&seen.tables, tables, |_| true);
     let added = |table: &Table, relation: Option<&Relation>| match outcome_as(table, seen, &shapes, relation)
     {
         Some(Outcome::Follow { changes, .. }) if only_adds(&changes) => Some(changes),

@@ -127,6 +127,19 @@ pub struct LiveTable {
     pub waits: Text<400>,
 }
 
+impl LiveTable {
+    fn none() -> LiveTable {
+        LiveTable {
+            name: Text::EMPTY,
+            copying_rows: 0,
+            copying_bytes: 0,
+            counts: Counts::default(),
+            last_change: 0,
+            waits: Text::EMPTY,
+        }
+    }
+}
+
 /// Where a table's changes went, since the table was first mirrored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -242,14 +255,6 @@ impl Default for Board {
             hint: Text::EMPTY,
             sqlstate: Text::EMPTY,
         };
-        let table = LiveTable {
-            name: Text::EMPTY,
-            copying_rows: 0,
-            copying_bytes: 0,
-            counts: Counts::default(),
-            last_change: 0,
-            waits: Text::EMPTY,
-        };
         Board {
             worker_pid: 0,
             state: State::Absent,
@@ -283,7 +288,7 @@ impl Default for Board {
             calls: 0,
             will: 0,
             lives: false,
-            tables: [table; LIVE_TABLES],
+            tables: [LiveTable::none(); LIVE_TABLES],
         }
     }
 }
@@ -299,6 +304,13 @@ impl Board {
         let table = &mut self.tables[place];
         table.name = Text::new(name);
         Some(table)
+    }
+
+    /// The table isn't mirrored any more.
+    pub fn forget_table(&mut self, name: &str) {
+        if let Some(table) = self.tables.iter_mut().find(|table| table.name.as_str() == name) {
+            *table = LiveTable::none();
+        }
     }
 
     /// Seconds that the mirror is behind; None: unknown. Never compares the two servers' clocks directly.

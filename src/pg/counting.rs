@@ -116,6 +116,11 @@ impl Counting {
         }
     }
 
+    /// The table isn't mirrored any more.
+    pub(super) fn forget(&mut self, table: &str) {
+        self.tables.retain(|counted| counted.table != table);
+    }
+
     /// Writes the counters down, in the caller's transaction.
     pub(super) fn write_down(&self) -> Result<(), Error> {
         self.tables.iter().try_for_each(|counted| note(&counted.table, &counted.counts, counted.last_change))

@@ -15,14 +15,14 @@ use super::mirror;
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
 use super::wanted::still_wanted;
-use super::{ahead, ddl_history, guc, objects, quarantine, reconcile, sql, transaction};
+use super::{ahead, ddl_history, guc, naming, objects, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
 use crate::mirror::ddl;
 use crate::mirror::drift::{self, Change, Outcome};
 use crate::mirror::shape::{MirrorShape, ShapeError, mirror_name};
 use crate::mirror::source_table::SourceTable;
-use crate::mirror::table_state::{Failure, TableState};
+use crate::mirror::table_state::TableState;
 use crate::source::catalog::Seen;
 use crate::source::link::{Event, Request};
 use crate::source::stream::StreamCommand;
@@ -84,7 +84,7 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) ->
                 ahead::add_before(following, &tables, table, &unfit.relation, seen, fresh)?;
             }
             let binary = following.stream.binary;
-            transaction::attempt(|| meet_in(table, &unfit.relation, seen, binary))?;
+            transaction::attempt(|| meet_in(table, &tables, &unfit.relation, seen, binary))?;
             reconcile::leave(following, &table.name);
             following.drifting.altered = true;
             following.look_again();
@@ -97,10 +97,16 @@ pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) ->
 }
 
 /// Alters the table as its Relation says, or leaves it for the next pause.
-fn meet_in(table: &Table, relation: &Relation, seen: Result<Seen, Error>, binary: bool) -> Result<(), Error> {
+fn meet_in(
+    table: &Table,
+    tables: &[Table],
+    relation: &Relation,
+    seen: Result<Seen, Error>,
+    binary: bool,
+) -> Result<(), Error> {
     let why = match seen {
         Err(error) => format!("the source changed it, and can't tell how by now: {error}"),
-        Ok(seen) => match outcome(table, &seen, Some(relation)) {
+        Ok(seen) => match outcome(table, tables, &seen, Some(relation)) {
             Some(Outcome::Follow { changes, becomes }) if table.state == TableState::Ready => {
                 let followed = transaction::subtransaction(|| {
                     follow(table, &changes, &becomes, binary)?;
@@ -199,7 +205,7 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
         };
         let Some(now) = seen.tables.iter().find(|now| now.oid == before.oid) else { continue };
         let went_on = drift::differs(before, now);
-        let outcome = transaction::transaction(|| Ok(outcome(table, &seen, None)))?;
+        let outcome = transaction::transaction(|| Ok(outcome(table, &tables, &seen, None)))?;
         match outcome {
             None | Some(Outcome::Same) => {}
             // Changed once more in between: the next look comes.
@@ -247,7 +253,7 @@ fn take_over(following: &mut Following<'_>) -> Result<(), Error> {
     let Ok(seen) = look(following)? else { return Ok(()) };
     pause(following)?;
     let tables = transaction::transaction(registry::tables)?;
-    let shapes = transaction::transaction(|| Ok(MirrorShape::of_all(&seen.tables, &type_here)))?;
+    let shapes = transaction::transaction(|| Ok(naming::shapes(&seen.tables, &tables, |_| true)))?;
     let mut all = true;
     for table in &tables {
         let Some(why) = &table.drift else { continue };
@@ -284,7 +290,9 @@ fn take_over_in(
     why: &str,
 ) -> Result<(), Error> {
     match shape {
-        Err(error) => mirror::fail_to_take_in(now, Failure::Unsuitable, &error.to_string(), &error.hint())?,
+        Err(error) => {
+            mirror::fail_to_take_in(&table.name, now, error.failure(), &error.to_string(), &error.hint())?
+        }
         // A table renamed as well keeps its name here until the next look.
         Ok(shape) => {
             let shape = MirrorShape { name: table.name.clone(), ..shape.clone() };
@@ -362,8 +370,8 @@ fn rename(following: &mut Following<'_>, published: &[SourceTable]) -> Result<()
 }
 
 /// What is to be done about a table, as the catalog shows it. None: it isn't published any more.
-fn outcome(table: &Table, seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
-    outcome_as(table, seen, &MirrorShape::of_all(&seen.tables, &type_here), relation)
+fn outcome(table: &Table, known: &[Table], seen: &Seen, relation: Option<&Relation>) -> Option<Outcome> {
+    outcome_as(table, seen, &naming::shapes(&seen.tables, known, |_| true), relation)
 }
 
 /// As [`outcome`], with the shapes of all that was seen.

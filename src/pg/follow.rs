@@ -15,8 +15,8 @@ use super::registry::{self, Table};
 use super::stream::Stream;
 use super::wanted::still_wanted;
 use super::{
-    applying, endpoint, gate, guc, jobs, memory, origin, quarantine, session, shown, tending, transaction,
-    wait,
+    applying, endpoint, gate, guc, jobs, leaving, memory, origin, quarantine, session, shown, tending,
+    transaction, wait,
 };
 use crate::error::Error;
 use crate::mirror::stream_table::StreamTable;
@@ -270,6 +270,7 @@ impl<'a> Following<'a> {
                 }
                 drifting::notice(self, &published, past)?;
                 tending::take_in_new_tables(self, &published)?;
+                leaving::tend(self)?;
             }
             drifting::tend(self)?;
             jobs::tend(self)?;

@@ -13,14 +13,13 @@ use super::owner::AsOwner;
 use super::progress::{self, Progress, Settings};
 use super::refusals::{self, Kind};
 use super::registry::{self, Table};
-use super::table_making::{self, Filling};
+use super::table_making::Filling;
 use super::wanted::still_wanted;
-use super::{guc, origin, sql, transaction};
+use super::{guc, naming, origin, sql, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate::{self, Cure, Refusal};
 use crate::mirror::quote::quote_identifier;
-use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
 use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
@@ -154,7 +153,7 @@ fn permit(
 /// What the source lacks of the tables that are mirrored; None: it has them all, with the same keys.
 fn unlike(inspection: &Inspection, known: &[Table]) -> Option<String> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = transaction::transaction(|| Ok(MirrorShape::of_all(&sources, &table_making::type_here)));
+    let shapes = transaction::transaction(|| Ok(naming::shapes(&sources, known, |_| true)));
     let shapes = shapes.unwrap_or_default();
     known.iter().filter(|table| !table.state.is_failed()).find_map(|table| {
         let there = sources

@@ -6,9 +6,8 @@ use super::follow::Following;
 use super::indexes::{self, Others};
 use super::registry::{self, Table};
 use super::wanted::still_wanted;
-use super::{board, mirror, objects, reconcile, sql, table_making, tending, transaction};
+use super::{board, mirror, naming, objects, reconcile, sql, table_making, tending, transaction};
 use crate::error::{Error, Verdict};
-use crate::mirror::shape::MirrorShape;
 use crate::mirror::source_table::SourceTable;
 use crate::mirror::table_state::Failure;
 use crate::source::inspect::Inspection;
@@ -140,7 +139,7 @@ fn begin(following: &mut Following<'_>, job: &Job) -> Result<(), Error> {
 /// The table is taken over as it is on the source by now, and its rows are compared and mended.
 fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &table_making::type_here);
+    let shapes = naming::shapes(&sources, &registry::tables()?, |_| true);
     let found = sources
         .iter()
         .zip(shapes)
@@ -151,7 +150,7 @@ fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error
             registry::fail(&table.name, Failure::NotPublished, registry::NOT_PUBLISHED, hint)
         }
         Some((_, Err(error))) => {
-            registry::fail(&table.name, Failure::Unsuitable, &error.to_string(), &error.hint())
+            registry::fail(&table.name, error.failure(), &error.to_string(), &error.hint())
         }
         Some((source, Ok(shape))) => {
             if let Some(found) = inspection.tables.iter().find(|found| found.table.oid == source.oid) {

@@ -1,6 +1,7 @@
 //! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
 //! is stopped or fails.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +13,8 @@ use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::wanted::still_wanted;
 use super::{
-    copy, ddl_history, endpoint, follow, gate, guc, looks, objects, origin, secret, session, table_making,
-    transaction,
+    copy, ddl_history, endpoint, follow, gate, guc, leaving, looks, naming, objects, origin, secret, session,
+    table_making, transaction,
 };
 use crate::config::SourceConfig;
 use crate::error::Error;
@@ -56,7 +57,10 @@ pub fn run(settings: &Rc<Settings>, giving_up: bool) -> Result<(), Ended> {
     session::set_lock_timeout();
     let connector = connector(settings);
     if giving_up {
-        return Ok(uninstall(connector.and_then(|connector| Network::start(connector, || Ok(()))), settings)?);
+        return Ok(uninstall(
+            connector.and_then(|connector| Network::start(connector, || Ok(()))),
+            settings,
+        )?);
     }
     session::takes_any_letter()?;
     let waiting = Rc::clone(settings);
@@ -167,7 +171,7 @@ pub fn inspect(
     if let Some(hint) = nothing_is_published(&inspection.checks) {
         transaction::transaction(|| {
             let sound = known.iter().filter(|table| !table.state.is_failed());
-            sound.into_iter().try_for_each(|table| leaves_publication(&table.name, hint))
+            sound.into_iter().try_for_each(|table| leaving::leave(table, hint))
         })?;
     }
     Ok(Err(failure))
@@ -225,46 +229,44 @@ pub fn slot_made(network: &mut Network, request: Request) -> Result<Lsn, Error> 
 /// Takes in tables that are published and not mirrored yet; marks those that are gone.
 pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Result<(), Error> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
-    let shapes = MirrorShape::of_all(&sources, &table_making::type_here);
+    let registered = registry::tables()?;
+    let shapes = naming::shapes(&sources, &registered, |source| failed_check(inspection, source).is_none());
     let known_before = known;
-    for (found, shape) in inspection.tables.iter().zip(shapes) {
+    let mut entries = HashSet::new();
+    for (found, shape) in inspection.tables.iter().zip(&shapes) {
         let source = &found.table;
-        if renamed(known, source).is_some() {
+        if let Some(renamed) = renamed(known, source) {
+            entries.insert(renamed.name.clone());
             continue;
         }
-        if let Ok(shape) = &shape {
+        if let Ok(shape) = shape {
             objects::note_comments(&shape.name, &found.comments)?;
         }
-        let known = known
-            .iter()
-            .find(|table| table.source.schema == source.schema && table.source.name == source.name);
-        let failure = inspection.checks.iter().find_map(|check| match &check.stops {
-            check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => {
-                check.failure()
-            }
-            _ => None,
-        });
-        match (shape, failure, known) {
+        let entry = naming::entry(source, shape.as_ref(), &registered, &shapes);
+        let known = known.iter().find(|table| table.name == entry);
+        entries.insert(entry.clone());
+        match (shape, failed_check(inspection, source), known) {
             (Err(error), _, _) => {
-                fail_to_take_in(source, Failure::Unsuitable, &error.to_string(), &error.hint())?;
+                fail_to_take_in(&entry, source, error.failure(), &error.to_string(), &error.hint())?;
             }
             (_, Some(failure), _) => {
                 let hint = failure.hint.as_deref().unwrap_or_default();
-                fail_to_take_in(source, Failure::Unsuitable, &failure.message, hint)?;
+                fail_to_take_in(&entry, source, Failure::Unsuitable, &failure.message, hint)?;
             }
             (Ok(shape), None, None) => {
-                take_in(source, &shape, &found.ranges, filling)?;
+                take_in(source, shape, &found.ranges, filling)?;
                 if !known_before.is_empty() {
                     ddl_history::note(&shape.name, "published", "taken in")?;
                 }
             }
             (Ok(shape), None, Some(table)) if table.source.oid != source.oid => {
-                // Dropped and made again under its name: nothing of the old one counts.
-                take_in(source, &shape, &found.ranges, filling)?;
-                ddl_history::note(&shape.name, "dropped and made anew", COMPARED)?;
+                // Dropped and made again under its name, or another table that would have it here: nothing of the old one counts.
+                take_in(source, shape, &found.ranges, filling)?;
+                let what = if naming::is_of(table, source) { "dropped and made anew" } else { "published" };
+                ddl_history::note(&shape.name, what, COMPARED)?;
             }
             (Ok(shape), None, Some(table)) if heals(table, source) => {
-                take_in(source, &shape, &found.ranges, filling)?;
+                take_in(source, shape, &found.ranges, filling)?;
                 if table.state.failure() == Some(Failure::NotPublished) {
                     ddl_history::note(&shape.name, "published again", COMPARED)?;
                 }
@@ -273,21 +275,12 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
         }
     }
     for table in known {
-        let published = sources.iter().any(|source| {
-            source.schema == table.source.schema && source.name == table.source.name
-                || renamed(known, source).is_some_and(|renamed| renamed.name == table.name)
-        });
-        if !published && table.state.failure() != Some(Failure::NotPublished) {
-            leaves_publication(&table.name, &unpublished_hint(table, &sources))?;
+        if !entries.contains(&table.name) {
+            leaving::leave(table, &unpublished_hint(table, &sources))?;
         }
     }
     super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
     objects::refresh()
-}
-
-fn leaves_publication(name: &str, hint: &str) -> Result<(), Error> {
-    registry::fail(name, Failure::NotPublished, registry::NOT_PUBLISHED, hint)?;
-    ddl_history::note(name, "no longer published", "its rows stay as they were")
 }
 
 /// What brings a table back that is no longer published, while these are.
@@ -303,6 +296,16 @@ fn unpublished_hint(table: &Table, published: &[SourceTable]) -> String {
         "Its rows stay as they are. On the source: ALTER PUBLICATION {publication} {statement}; or here: DROP TABLE odoo_mirror.{};",
         quote_identifier(&table.name)
     )
+}
+
+/// Which check of the source stops this table.
+fn failed_check(inspection: &Inspection, source: &SourceTable) -> Option<Error> {
+    inspection.checks.iter().find_map(|check| match &check.stops {
+        check::Stops::Table { schema, name } if *schema == source.schema && *name == source.name => {
+            check.failure()
+        }
+        _ => None,
+    })
 }
 
 /// The mirrored table that the source calls otherwise by now, by a name that nothing else has here: it will be renamed.
@@ -322,6 +325,10 @@ const TRY_AFTER: i64 = 10;
 /// it was then.
 pub fn heals(table: &Table, now: &SourceTable) -> bool {
     let Some(failure) = table.state.failure() else { return false };
+    if failure == Failure::NameTaken {
+        // Then it stands under another name, and `naming::is_free` tells.
+        return false;
+    }
     let gone = match failure.cure() {
         Cure::Look => true,
         Cure::Trial => unix_now() - table.failed_at >= TRY_AFTER,
@@ -337,13 +344,13 @@ fn unix_now() -> i64 {
 
 /// Notes why a table of the source isn't mirrored, or not as it is by now.
 pub fn fail_to_take_in(
+    entry: &str,
     source: &SourceTable,
     failure: Failure,
     reason: &str,
     hint: &str,
 ) -> Result<(), Error> {
-    let name = mirror_name(&source.schema, &source.name);
-    registry::fail_to_take_in(&name, source, failure, &format!("can't be mirrored: {reason}"), hint)
+    registry::fail_to_take_in(entry, source, failure, &format!("can't be mirrored: {reason}"), hint)
 }
 
 /// Plans a table's copy; what is in the way here fails that table, not the mirror.
@@ -357,7 +364,7 @@ pub fn take_in(
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
             let hint = error.hint.as_deref().unwrap_or_default();
-            fail_to_take_in(source, Failure::InTheWay, &error.message, hint)
+            fail_to_take_in(&shape.name, source, Failure::InTheWay, &error.message, hint)
         }
         planned => planned,
     }

@@ -210,15 +210,8 @@ pub fn rename(old: &str, new: &str, source: &SourceTable) -> Result<(), Error> {
                 shape = shape || pg_catalog.jsonb_build_object('name', $2) WHERE name = $1",
         &[Some(old), Some(new), Some(&source.schema), Some(&source.name)],
     )?;
-    // In replica role no foreign key cascades. What is wanted of a name, and what was, stays with the name.
-    let others = sql::run(
-        "SELECT c.relname FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
-         WHERE c.relnamespace = 'odoo_mirror_internal'::pg_catalog.regnamespace AND c.relkind = 'r' \
-           AND a.attname = 'table_name' AND NOT a.attisdropped AND c.relname <> ALL ('{indexes,jobs,ddl_history}')",
-        &[],
-    )?;
-    for row in &others {
-        let table = crate::mirror::quote::quote_identifier(&text(row, 0));
+    // What is wanted of a name, and what was, stays with the name.
+    for table in noting(&["indexes", "jobs", "ddl_history"])? {
         let update = format!("UPDATE odoo_mirror_internal.{table} SET table_name = $2 WHERE table_name = $1");
         sql::run(&update, &[Some(old), Some(new)])?;
     }
@@ -251,6 +244,25 @@ pub fn await_writers(table: &str) -> Result<(), Error> {
         &[Some(table)],
     )
     .map(drop)
+}
+
+/// The table isn't mirrored any more: nothing that was noted of it stays but history.
+pub fn forget(name: &str) -> Result<(), Error> {
+    for table in noting(&["indexes", "jobs", "ddl_history"])? {
+        sql::run(&format!("DELETE FROM odoo_mirror_internal.{table} WHERE table_name = $1"), &[Some(name)])?;
+    }
+    sql::run("DELETE FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(name)]).map(drop)
+}
+
+/// The tables of ours, quoted, that say something of mirrored ones, but for some. In replica role no foreign key cascades.
+fn noting(but: &[&str]) -> Result<Vec<String>, Error> {
+    let rows = sql::run(
+        "SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+         WHERE c.relnamespace = 'odoo_mirror_internal'::pg_catalog.regnamespace AND c.relkind = 'r' \
+           AND a.attname = 'table_name' AND NOT a.attisdropped AND c.relname <> ALL ($1::text[])",
+        &[Some(&format!("{{{}}}", but.join(",")))],
+    )?;
+    Ok(rows.iter().map(|row| text(row, 0)).collect())
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Error> {

@@ -9,10 +9,10 @@ use super::indexes::{self, Others};
 use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::wanted::still_wanted;
-use super::{copy, mirror, objects, reconcile, transaction};
+use super::{copy, mirror, naming, objects, reconcile, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::source_table::SourceTable;
-use crate::mirror::table_state::TableState;
+use crate::mirror::table_state::{Failure, TableState};
 use crate::source::inspect::Inspection;
 
 /// How long what had to wait on the source leaves the stream alone.
@@ -26,12 +26,19 @@ pub(super) fn take_in_new_tables(
     let same = |table: &Table| {
         published.iter().any(|found| found.oid == table.source.oid && found.schema == table.source.schema)
     };
+    let waits = |table: &Table, found: &SourceTable| match table.state.failure() {
+        Some(Failure::NameTaken) => !naming::is_free(found, &following.tables, published),
+        _ => !mirror::heals(table, found),
+    };
     let new = published.iter().any(|found| {
         !following.tables.iter().any(|table| {
-            table.source.oid == found.oid && table.source.name == found.name && !mirror::heals(table, found)
+            table.source.oid == found.oid && table.source.name == found.name && waits(table, found)
         })
     });
-    let gone = following.tables.iter().any(|table| !table.state.is_failed() && !same(table));
+    let gone = following
+        .tables
+        .iter()
+        .any(|table| table.state.failure() != Some(Failure::NotPublished) && !same(table));
     if !new && !gone {
         return Ok(());
     }

@@ -20,6 +20,7 @@ use super::stream::{StreamCommand, StreamRequest};
 use super::watch::{LookFailed, WatchRequest, Watched};
 use crate::error::Error;
 use crate::mirror::batch::Batch;
+use crate::mirror::whereabouts::Whereabouts;
 use crate::wire::Lsn;
 
 /// What the main thread asks for.
@@ -43,6 +44,8 @@ pub enum Request {
     /// Which file each table lies in: another one than a chunk was read from means that it was rewritten.
     /// Answered by `Filenodes`.
     Filenodes { tables: Vec<u32> },
+    /// What became of tables that aren't published any more. Answered by `Whereabouts`, in their order.
+    Whereabouts { tables: Vec<super::whereabouts::Lost> },
     /// What the publication streams now. Answered by `Seen`, also when it couldn't be looked at.
     Look { publication: String, excluded: Vec<String> },
     /// Starts the stream: `Batch`es follow.
@@ -98,6 +101,7 @@ pub enum Event {
     },
     /// Of the tables asked for, by OID.
     Filenodes(Result<Vec<(u32, u32)>, Error>),
+    Whereabouts(Result<Vec<Whereabouts>, Error>),
     Seen(Box<Result<Seen, Error>>),
     /// The stream begins; the main thread may read it when it is lent.
     Lease(Lease),

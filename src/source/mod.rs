@@ -23,6 +23,7 @@ pub mod stream;
 pub mod streaming;
 pub mod thread;
 pub mod watch;
+pub mod whereabouts;
 pub mod writers;
 
 mod authentication;

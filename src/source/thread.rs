@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::Connector;
 use super::link::{Event, Gauges, Outbox, Remote, Request};
-use super::{catalog, chunk, inspect, probe, slot_making, stream, watch, writers};
+use super::{catalog, chunk, inspect, probe, slot_making, stream, watch, whereabouts, writers};
 use crate::error::Error;
 use crate::mirror::gate::Refusal;
 
@@ -165,6 +165,13 @@ async fn answer(
                 rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
             };
             Event::Filenodes(looked.await)
+        }
+        Request::Whereabouts { tables } => {
+            let looked = async {
+                let sql = connector.sql().await?;
+                whereabouts::whereabouts(&sql, &tables).await
+            };
+            Event::Whereabouts(looked.await)
         }
         Request::Look { publication, excluded } => {
             let looked = async {

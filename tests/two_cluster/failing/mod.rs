@@ -1,8 +1,10 @@
 //! Tables that fail: why is kept as a fact, and it heals by itself when the cause is gone, whatever failed before.
 
+mod leaving;
+mod names;
 mod orders;
 
-use crate::harness::{Pair, PairBuilder, eventually};
+use crate::harness::{Pair, PairBuilder, eventually, signal};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -32,6 +34,14 @@ fn fails_as(pair: &Pair, table: &str, failure: &str) {
         last = failure_of(pair, table);
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The worker ends, and another takes up what it left.
+#[track_caller]
+fn another_life(pair: &Pair) {
+    let before = pair.worker_pid();
+    signal(before, "TERM");
+    eventually("another worker runs", LIMIT, || (pair.worker_pid() != before).then_some(()));
 }
 
 /// Asks for a job and waits until it has failed, as it must.
