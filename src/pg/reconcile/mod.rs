@@ -452,7 +452,12 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
     let limits = comparing.limits();
     if let (Piece::Range { lo, hi }, Tiling::Ranges { order }) = (&mut piece, &comparing.tiling) {
         let sql = comparing.here.cut_query(order, (lo, &None), limits);
-        let cut = transaction::transaction(|| comparing.ask_here(&sql))?;
+        let cut = match transaction::transaction(|| comparing.ask_here(&sql)) {
+            Err(error) if failing::stays_here(&error) => {
+                return failing::cannot_be_compared(following, &error);
+            }
+            cut => cut?,
+        };
         *hi = cut.into_iter().next().map(|key| key.into_iter().map(Option::unwrap_or_default).collect());
     }
     let id = reconciling.last_id + 1;
