@@ -453,10 +453,11 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
     if let (Piece::Range { lo, hi }, Tiling::Ranges { order }) = (&mut piece, &comparing.tiling) {
         let sql = comparing.here.cut_query(order, (lo, &None), limits);
         let cut = match transaction::transaction(|| comparing.ask_here(&sql)) {
-            Err(error) if failing::stays_here(&error) => {
-                return failing::cannot_be_compared(following, &error);
-            }
-            cut => cut?,
+            Ok(cut) => cut,
+            Err(error) => match failing::here(&error) {
+                Some(failure) => return failing::cannot_be_compared(following, &error, failure),
+                None => return Err(error),
+            },
         };
         *hi = cut.into_iter().next().map(|key| key.into_iter().map(Option::unwrap_or_default).collect());
     }
