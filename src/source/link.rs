@@ -25,6 +25,8 @@ use crate::wire::Lsn;
 
 /// What the main thread asks for.
 #[derive(Debug)]
+// A request is made once and moved once: a box would only add an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Request {
     /// Look at the source: identity, checks, tables, slot. Answered by `Inspected`.
     Inspect(super::inspect::InspectRequest),

@@ -157,7 +157,7 @@ mod tests {
             waiting_for("public.t", blockers).replace("waiting for transactions on the source ", "")
         };
         let writes_it = blocker(7, true, &["public.t", "public.u"]);
-        assert_eq!(told(&[writes_it.clone()]), "that write public.t: pid 7 (open for 3 s)");
+        assert_eq!(told(std::slice::from_ref(&writes_it)), "that write public.t: pid 7 (open for 3 s)");
         let subtransaction = Blocker { xid: 701, ..writes_it.clone() };
         assert_eq!(told(&[writes_it, subtransaction]), "that write public.t: pid 7 (open for 3 s)");
         assert_eq!(
