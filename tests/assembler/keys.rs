@@ -86,6 +86,7 @@ fn a_relation_whose_flags_are_not_exactly_the_tables_does_not_fit_at_once() {
     use ReplicaIdentity::{Default, Full, Index, Nothing};
     let columns = |of: &[&str]| Identity::Columns(names(of));
     // The key, its identity and what flags it; then what comes, and what becomes of that.
+    #[allow(clippy::type_complexity)]
     let cases: &[(&[&str], Identity, ReplicaIdentity, &str, &[(ReplicaIdentity, &str, First)])] = &[
         (
             &["a"],

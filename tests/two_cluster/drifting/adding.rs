@@ -5,6 +5,7 @@ use crate::harness::{Pair, eventually};
 use std::time::Duration;
 
 /// What the source does in one transaction, and the columns that readers must be able to read while it is being applied.
+#[allow(clippy::type_complexity)]
 const TRANSACTIONS: [(&str, &str, &[(&str, &str)]); 4] = [
     (
         "the column comes first",
