@@ -20,7 +20,7 @@ impl Direct {
         // SAFETY: the open relation's; its triggers are null where there are none.
         let (method, triggers) =
             unsafe { ((*(*self.relation).rd_rel).relam, (*self.relation).trigdesc.as_ref()) };
-        let heap = method == pg_sys::Oid::from(pg_sys::HEAP_TABLE_AM_OID);
+        let heap = method == pg_sys::HEAP_TABLE_AM_OID;
         heap && triggers.is_none_or(|triggers| !triggers.trig_insert_after_row)
     }
 
