@@ -9,7 +9,9 @@
 pub mod config;
 pub mod error;
 pub mod mirror;
+// An answer that is not the wanted one is handed on as the whole event it came in.
 #[cfg(feature = "extension")]
+#[allow(clippy::result_large_err)]
 pub mod pg;
 pub mod source;
 #[cfg(all(feature = "extension", feature = "pg_test"))]

@@ -1,9 +1,6 @@
 //! The shell: the only floor that knows Postgres from inside, and the only one with `unsafe`.
 
 mod ahead;
-// An answer that is not the wanted one is handed on as the whole event it came in.
-#![allow(clippy::result_large_err)]
-
 mod api;
 pub(crate) mod apply;
 mod applying;
