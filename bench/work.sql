@@ -1,5 +1,5 @@
--- What the benchmark does to the source (demo/source: schema.sql and generate.sql are loaded). Deterministic: the same calls on the
--- same rows write the same WAL.
+-- What the benchmark does to the source (demo/source: schema.sql and generate.sql are loaded).
+-- Deterministic: the same calls on the same rows write the same WAL.
 
 CREATE SCHEMA bench;
 
@@ -10,8 +10,9 @@ ALTER PUBLICATION odoo_pub_scout ADD TABLE public.bench_mark;
 
 CREATE PROCEDURE bench.mark(mark bigint) LANGUAGE sql AS 'UPDATE public.bench_mark SET n = mark WHERE id = 1';
 
--- One transaction's work, 8 changes, as Odoo does it: an invoice with three lines is written, then summed up, posted, its last line
--- completed, and its partner touched. Three of the eight hit a row that the same transaction wrote; in real traffic it is half.
+-- One transaction's work, 8 changes, as Odoo does it: an invoice with three lines is written, then
+-- summed up, posted, its last line completed, and its partner touched. Three of the eight hit a row
+-- that the same transaction wrote; in real traffic it is half.
 CREATE FUNCTION bench.invoice(i bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     m public.account_move;

@@ -1,4 +1,5 @@
-//! A value that is read without its type's own function is what that function would have made of it.
+//! A value that is read without its type's own function is what that function would have made of
+//! it.
 
 #[pgrx::pg_schema]
 mod tests {

@@ -1,4 +1,5 @@
-//! What Supabase's database linter (splinter) looks at, of all that a mirror puts into an exposed schema.
+//! What Supabase's database linter (splinter) looks at, of all that a mirror puts into an exposed
+//! schema.
 
 #[pgrx::pg_schema]
 mod tests {
@@ -6,7 +7,8 @@ mod tests {
 
     use crate::sql_tests::{column, mirrored, nothing};
 
-    /// A database of Supabase's: its roles, its habit of granting whatever comes, a mirror, and the aliases in public.
+    /// A database of Supabase's: its roles, its habit of granting whatever comes, a mirror, and the
+    /// aliases in public.
     fn supabase() {
         Spi::run(
             "CREATE ROLE anon; CREATE ROLE authenticated; CREATE ROLE service_role BYPASSRLS;

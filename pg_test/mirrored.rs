@@ -1,4 +1,5 @@
-//! What the worker makes of an Odoo's tables, made here by the same statements: these tests have no source.
+//! What the worker makes of an Odoo's tables, made here by the same statements: these tests have no
+//! source.
 
 use pgrx::prelude::*;
 

@@ -1,10 +1,11 @@
 //! SQL-level tests: the extension's objects as a database sees them after CREATE EXTENSION.
 //!
-//! `cargo pgrx test` runs them inside a server, each in a transaction that is rolled back, with the mirror unconfigured.
-//! What needs a source, or a worker that sees what was committed, belongs into tests/two_cluster.
+//! `cargo pgrx test` runs them inside a server, each in a transaction that is rolled back, with the
+//! mirror unconfigured. What needs a source, or a worker that sees what was committed, belongs into
+//! tests/two_cluster.
 //!
-//! `#[pg_test]` calls its function in schema `tests` by name, so each file holds one module `tests` with `#[pg_schema]`:
-//! that attribute takes no module whose body is in another file.
+//! `#[pg_test]` calls its function in schema `tests` by name, so each file holds one module `tests`
+//! with `#[pg_schema]`: that attribute takes no module whose body is in another file.
 
 use pgrx::prelude::*;
 

@@ -1,4 +1,5 @@
-//! Who may do what: nothing for PUBLIC, the API by name, and an owner of the mirror who can't log in.
+//! Who may do what: nothing for PUBLIC, the API by name, and an owner of the mirror who can't log
+//! in.
 
 #[pgrx::pg_schema]
 mod tests {
@@ -54,8 +55,8 @@ mod tests {
         assert_eq!(granted, nothing());
     }
 
-    /// Whoever may put objects into a schema of the search_path would else choose what our functions call.
-    /// A path that does not name pg_temp has it first, for types and relations.
+    /// Whoever may put objects into a schema of the search_path would else choose what our
+    /// functions call. A path that does not name pg_temp has it first, for types and relations.
     #[pg_test]
     fn each_function_has_a_fixed_search_path() {
         let open = column(&format!(
@@ -74,7 +75,8 @@ mod tests {
                    AND f.proowner <> 'odoo_mirror_owner'::regrole ORDER BY 1"
         ));
         assert_eq!(odd, nothing());
-        // What readers call, and what fires on a mirrored table, has the rights of the mirror's owner, and no more.
+        // What readers call, and what fires on a mirrored table, has the rights of the mirror's
+        // owner, and no more.
         let lesser = column(&format!(
             "SELECT f.proname FROM {FUNCTIONS} WHERE f.proowner = 'odoo_mirror_owner'::regrole ORDER BY 1"
         ));

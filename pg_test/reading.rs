@@ -1,4 +1,5 @@
-//! The reading functions: what they answer, whichever way they find it, and how little they read for it.
+//! The reading functions: what they answer, whichever way they find it, and how little they read
+//! for it.
 
 #[pgrx::pg_schema]
 mod tests {
@@ -10,7 +11,8 @@ mod tests {
         Spi::run(statements).unwrap_or_else(|error| panic!("{error}: {statements}"));
     }
 
-    /// Rows of the table that were read one after the other, and rows that were fetched by an index, so far.
+    /// Rows of the table that were read one after the other, and rows that were fetched by an
+    /// index, so far.
     fn read_of(table: &str) -> (i64, i64) {
         let count = |what: &str| {
             value(&format!(
@@ -22,7 +24,8 @@ mod tests {
         (count("seq_tup_read"), count("idx_tup_fetch"))
     }
 
-    /// How many rows the call gives, having read none of the table's one after the other, and how many it fetched.
+    /// How many rows the call gives, having read none of the table's one after the other, and how
+    /// many it fetched.
     #[track_caller]
     fn fetched(table: &str, call: &str) -> (i64, i64) {
         run(&format!("ANALYZE odoo_mirror.{table}"));

@@ -1,5 +1,5 @@
--- psql -X -d DATABASE -f scripts/verify-replication.sql: a line for each thing that must hold, pass or FAIL. Ends with an error
--- (exit status 3) if one fails. Writes nothing but a temporary table.
+-- psql -X -d DATABASE -f scripts/verify-replication.sql: a line for each thing that must hold, pass
+-- or FAIL. Ends with an error (exit status 3) if one fails. Writes nothing but a temporary table.
 \set ON_ERROR_STOP on
 \set QUIET on
 \pset footer off

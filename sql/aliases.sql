@@ -1,5 +1,6 @@
--- For code that writes odoo_mirror.v_invoice_summary as if it were one name: PostgREST looks for it in its own schema, public.
--- So there are views and functions in public whose names have a dot in them, for service_role alone.
+-- For code that writes odoo_mirror.v_invoice_summary as if it were one name: PostgREST looks for it
+-- in its own schema, public. So there are views and functions in public whose names have a dot in
+-- them, for service_role alone.
 
 CREATE FUNCTION odoo_mirror_internal.aliases() RETURNS TABLE (name text, kind text, arguments text, result text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -64,7 +65,8 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.install_rest_aliases IS
     'make supabase.from(''odoo_mirror.v_…'') and rpc(''odoo_mirror.…'') work as written: aliases in schema public, for service_role alone';
 
--- Supabase grants what is made in public to anon and authenticated by default: these are for nobody but one.
+-- Supabase grants what is made in public to anon and authenticated by default: these are for nobody
+-- but one.
 CREATE FUNCTION odoo_mirror_internal.only_for_service_role(object text, privilege text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -77,7 +77,8 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.wait_for IS
     'true once the mirror shows the source''s commit at this position (pg_current_wal_insert_lsn() there); false after the timeout';
 
--- What tables that are copied or compared have to wait for on the source, and for which job that is.
+-- What tables that are copied or compared have to wait for on the source, and for which job that
+-- is.
 CREATE FUNCTION odoo_mirror_internal.waits() RETURNS TABLE (table_name text, waits text, job bigint)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.name, l.waits, r.job
@@ -145,8 +146,8 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.lag IS
     'how far the mirror is behind: bytes of WAL, and seconds since the oldest commit that is not shown yet (0 when caught up)';
 
--- What the worker does; while it streams, whether rows are set aside, it can't see what the source does to its tables, or the source streams
--- nothing.
+-- What the worker does; while it streams, whether rows are set aside, it can't see what the source
+-- does to its tables, or the source streams nothing.
 CREATE FUNCTION odoo_mirror_internal.state(live jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN live ->> 'state' = 'streaming'
@@ -309,7 +310,8 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.discard_failures IS
     'forget rows that were refused, and leave them as they are here until they change or verify(repair => true) mends them; returns how many';
 
--- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run the mirror.
+-- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run
+-- the mirror.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA odoo_mirror_internal FROM PUBLIC;

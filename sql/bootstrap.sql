@@ -1,5 +1,6 @@
 -- The role that owns what is mirrored, and the tables in which the mirror keeps its own state.
--- odoo_mirror_internal belongs to the extension and goes with it; schema odoo_mirror and the mirrored rows stay.
+-- odoo_mirror_internal belongs to the extension and goes with it; schema odoo_mirror and the
+-- mirrored rows stay.
 
 DO $$
 BEGIN
@@ -25,17 +26,20 @@ CREATE TABLE odoo_mirror_internal.settings (
     publication      text NOT NULL,
     slot             text NOT NULL,
     configured_by    name NOT NULL,
-    -- What a superuser configured reaches whatever the server does; anybody else's is held to limits.
+    -- What a superuser configured reaches whatever the server does; anybody else's is held to
+    -- limits.
     by_superuser     boolean NOT NULL DEFAULT false,
     configured_at    timestamptz NOT NULL DEFAULT pg_catalog.now(),
     wanted           text NOT NULL DEFAULT 'stopped' CHECK (wanted IN ('stopped', 'running')),
-    -- Which cluster and database start() was called in. A clone or a restored copy differs, and waits.
+    -- Which cluster and database start() was called in. A clone or a restored copy differs, and
+    -- waits.
     started_in       jsonb,
     started_at       timestamptz
 );
 COMMENT ON TABLE odoo_mirror_internal.settings IS 'where Odoo is, as configure() was told; never a password';
 
--- Left out of dumps on purpose: a restored position lies, and a restored copy must not steal the slot.
+-- Left out of dumps on purpose: a restored position lies, and a restored copy must not steal the
+-- slot.
 CREATE TABLE odoo_mirror_internal.progress (
     only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     -- The source that the slot was made on: another one under the same name is not gone on with.
@@ -106,8 +110,8 @@ CREATE TABLE odoo_mirror_internal.tables (
     estimated_bytes bigint NOT NULL DEFAULT 0,
     indexes_built   boolean NOT NULL DEFAULT false,
     copy_started_at timestamptz,
-    -- Transactions that wrote the table when the first copy began, committed perhaps and not visible: a copy's snapshot must
-    -- see them, since the stream may not bring them.
+    -- Transactions that wrote the table when the first copy began, committed perhaps and not
+    -- visible: a copy's snapshot must see them, since the stream may not bring them.
     must_see        bigint[] NOT NULL DEFAULT '{}',
     ready_since     timestamptz,
     inserts         bigint NOT NULL DEFAULT 0,
@@ -127,7 +131,8 @@ CREATE TABLE odoo_mirror_internal.tables (
     -- Rows that were set aside since the table was first mirrored, again and again counted.
     failed_rows     bigint NOT NULL DEFAULT 0,
     quarantined     bigint NOT NULL DEFAULT 0,
-    -- Batches in which received + split was not what the others come to: a mistake of the mirror's own.
+    -- Batches in which received + split was not what the others come to: a mistake of the mirror's
+    -- own.
     unbalanced      bigint NOT NULL DEFAULT 0,
     last_change     timestamptz,
     -- Every row was proven equal to the source's as of this commit, at this time.
@@ -136,8 +141,8 @@ CREATE TABLE odoo_mirror_internal.tables (
     CHECK ((state = 'failed') = (failure IS NOT NULL))
 ) WITH (fillfactor = 70);
 
--- One row a key range of a copy: filled in by the transaction that brings its rows, so that a copy broken
--- off goes on with the ranges that are missing.
+-- One row a key range of a copy: filled in by the transaction that brings its rows, so that a copy
+-- broken off goes on with the ranges that are missing.
 CREATE TABLE odoo_mirror_internal.ranges (
     table_name text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
     ordinal    integer NOT NULL,
@@ -155,7 +160,8 @@ CREATE TABLE odoo_mirror_internal.ranges (
     PRIMARY KEY (table_name, ordinal)
 );
 
--- Columns that the source added, and that were added here before the transaction that did is applied.
+-- Columns that the source added, and that were added here before the transaction that did is
+-- applied.
 CREATE TABLE odoo_mirror_internal.columns_ahead (
     table_name  text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
     column_name text NOT NULL,
@@ -167,20 +173,23 @@ CREATE TABLE odoo_mirror_internal.columns_ahead (
     PRIMARY KEY (table_name, column_name)
 );
 
--- Tables whose rows are being compared with the source's, range by range, and how far that is. A restart goes on there.
+-- Tables whose rows are being compared with the source's, range by range, and how far that is. A
+-- restart goes on there.
 CREATE TABLE odoo_mirror_internal.reconciles (
     table_name  text PRIMARY KEY REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
     -- Write what differs; else only tell.
     writes      boolean NOT NULL,
     reason      text NOT NULL,
     job         bigint,
-    -- Rows whose key is below this are done: a place in the order that the key is walked in, each column as text.
+    -- Rows whose key is below this are done: a place in the order that the key is walked in, each
+    -- column as text.
     done_to     text[],
     -- All ranges are done; keys that were being written to are left, in rechecks.
     ranges_done boolean NOT NULL DEFAULT false,
     -- Only keys in rechecks are compared.
     keys_only   boolean NOT NULL DEFAULT false,
-    -- Not all changes of transactions that may still be open come with the stream: every snapshot must see them.
+    -- Not all changes of transactions that may still be open come with the stream: every snapshot
+    -- must see them.
     writers     boolean NOT NULL DEFAULT false,
     started_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     compared    bigint NOT NULL DEFAULT 0,
@@ -190,7 +199,8 @@ CREATE TABLE odoo_mirror_internal.reconciles (
     found       jsonb NOT NULL DEFAULT '[]'
 );
 
--- Keys that are compared with the source's rows once more: they were being written to meanwhile, or a row was missing.
+-- Keys that are compared with the source's rows once more: they were being written to meanwhile, or
+-- a row was missing.
 CREATE TABLE odoo_mirror_internal.rechecks (
     table_name text NOT NULL REFERENCES odoo_mirror_internal.tables ON DELETE CASCADE,
     -- The key's columns as text, in key order.
@@ -214,11 +224,13 @@ CREATE TABLE odoo_mirror_internal.quarantine (
     -- The key's columns as text, in key order.
     key             text[] NOT NULL,
     operation       text NOT NULL CHECK (operation IN ('insert', 'update', 'upsert', 'delete')),
-    -- The columns that are known, as text: to see whether the row would be refused still. NULL: none, or a delete.
+    -- The columns that are known, as text: to see whether the row would be refused still. NULL:
+    -- none, or a delete.
     kept            jsonb,
     error           text NOT NULL,
     sqlstate        text,
-    -- The source's commit that the mirror stood at when the row was refused, and its time by the source's clock.
+    -- The source's commit that the mirror stood at when the row was refused, and its time by the
+    -- source's clock.
     lsn             pg_lsn,
     committed_at    timestamptz,
     attempts        int NOT NULL DEFAULT 0,

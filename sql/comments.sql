@@ -1,5 +1,5 @@
--- What mirrored tables and their columns say of themselves: a Superset shows it, and PostgREST puts it into its description of
--- the API. Odoo writes each field's label into its catalog.
+-- What mirrored tables and their columns say of themselves: a Superset shows it, and PostgREST puts
+-- it into its description of the API. Odoo writes each field's label into its catalog.
 
 CREATE TABLE odoo_mirror_internal.source_comments (
     table_name text PRIMARY KEY,

@@ -1,4 +1,5 @@
--- What the worker saw when it last looked at the source: it looks at each start, and whenever tables come or go.
+-- What the worker saw when it last looked at the source: it looks at each start, and whenever
+-- tables come or go.
 CREATE TABLE odoo_mirror_internal.findings (
     place  int PRIMARY KEY,
     name   text NOT NULL,
@@ -22,8 +23,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 
--- Constraints on mirrored tables that nothing enforces: by triggers, which do not fire in the role that the mirror writes in.
--- Deferrable keys and exclusions, foreign keys from a table and to it, constraint triggers; not those enabled ALWAYS.
+-- Constraints on mirrored tables that nothing enforces: by triggers, which do not fire in the role
+-- that the mirror writes in. Deferrable keys and exclusions, foreign keys from a table and to it,
+-- constraint triggers; not those enabled ALWAYS.
 CREATE FUNCTION odoo_mirror_internal.unenforced_constraints() RETURNS TABLE (name text, of_table text, kind text, statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT c.conname::text, c.conrelid::pg_catalog.regclass::text,

@@ -10,8 +10,9 @@ CREATE TABLE odoo_mirror_internal.memory (
 );
 INSERT INTO odoo_mirror_internal.memory DEFAULT VALUES;
 
--- Only notes which invoices are new, and only in the mirror's worker while it applies the stream's inserts to a ready table:
--- the library knows, no setting does. They are told where their source transaction ends, as they stand there.
+-- Only notes which invoices are new, and only in the mirror's worker while it applies the stream's
+-- inserts to a ready table: the library knows, no setting does. They are told where their source
+-- transaction ends, as they stand there.
 CREATE FUNCTION odoo_mirror.on_invoice_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -25,7 +26,8 @@ COMMENT ON FUNCTION odoo_mirror.on_invoice_insert IS
     'trigger function of invoice_to_memory on account_move: notes new invoices for ipai_memory';
 ALTER FUNCTION odoo_mirror.on_invoice_insert() OWNER TO odoo_mirror_owner;
 
--- Tells these invoices. Called by the worker in the transaction that brings them, as the mirror's owner.
+-- Tells these invoices. Called by the worker in the transaction that brings them, as the mirror's
+-- owner.
 CREATE FUNCTION odoo_mirror_internal.tell(invoices int[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 DECLARE

@@ -1,4 +1,5 @@
--- Who reads. Roles belong to the cluster: made only where they are absent, without a password, and they outlive the extension.
+-- Who reads. Roles belong to the cluster: made only where they are absent, without a password, and
+-- they outlive the extension.
 
 DO $$
 BEGIN
@@ -21,7 +22,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_catalog.pg_roles r ON r.rolname = w.name
 $$;
 
--- What is missing of grants and policies, as statements for the mirror's owner to run: none, when all is as it must be.
+-- What is missing of grants and policies, as statements for the mirror's owner to run: none, when
+-- all is as it must be.
 CREATE FUNCTION odoo_mirror_internal.missing_protection() RETURNS TABLE (statement text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH readers AS (SELECT role FROM odoo_mirror_internal.reader_roles() WHERE tables),

@@ -1,5 +1,5 @@
--- What n8n and supabase-js call. They read with the rights of the role that owns the mirror, and work before there is one:
--- then they have no rows.
+-- What n8n and supabase-js call. They read with the rights of the role that owns the mirror, and
+-- work before there is one: then they have no rows.
 
 CREATE FUNCTION odoo_mirror_internal.positive(value int, otherwise int, name text) RETURNS int
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -26,9 +26,10 @@ BEGIN
        OR pg_catalog.to_regclass('odoo_mirror.v_expense_summary') IS NULL THEN
         RETURN;
     END IF;
-    -- Pending ones are few or they are new. So first the newest expenses are looked through, a bounded number of them, down the
-    -- index on the date; only if there aren't enough pending ones among those, all that are pending are found, by state. The
-    -- view's own columns come after the limit.
+    -- Pending ones are few or they are new. So first the newest expenses are looked through, a
+    -- bounded number of them, down the index on the date; only if there aren't enough pending ones
+    -- among those, all that are pending are found, by state. The view's own columns come after the
+    -- limit.
     RETURN QUERY EXECUTE
         'WITH newest AS MATERIALIZED ( '
         '    SELECT e.id, e.date, e.state FROM odoo_mirror.hr_expense e WHERE e.date IS NOT NULL ORDER BY e.date DESC, e.id DESC LIMIT $2), '
@@ -65,7 +66,8 @@ BEGIN
     END IF;
     -- A stage whose fold is NULL is not folded, and a task without a stage counts.
     IF odoo_mirror_internal.has('project_task_type', 'fold', NULL) AND odoo_mirror_internal.has('project_task', 'stage_id', NULL) THEN
-        -- The stages that tasks are in, from one to the next down the index; those of them that aren't folded.
+        -- The stages that tasks are in, from one to the next down the index; those of them that
+        -- aren't folded.
         EXECUTE
             'WITH RECURSIVE present (stage) AS ( '
             '    SELECT min(t.stage_id) FROM odoo_mirror.project_task t '
@@ -77,8 +79,9 @@ BEGIN
         counts := '(t.stage_id = ANY ($4) OR t.stage_id IS NULL)';
         staged := 't.stage_id';
     END IF;
-    -- Most old tasks are done. So the oldest overdue ones are looked through, a bounded number of them, down the index on the
-    -- deadline; only if there aren't enough open ones among those, the open ones are found, by stage.
+    -- Most old tasks are done. So the oldest overdue ones are looked through, a bounded number of
+    -- them, down the index on the deadline; only if there aren't enough open ones among those, the
+    -- open ones are found, by stage.
     RETURN QUERY EXECUTE pg_catalog.concat(
         'WITH oldest AS MATERIALIZED ( ',
         '    SELECT t.id, t.date_deadline, ', staged, ' AS stage_id FROM odoo_mirror.project_task t WHERE t.date_deadline < $2 ',

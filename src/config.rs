@@ -25,8 +25,8 @@ pub struct SourceConfig {
     pub dbname: String,
     pub user: String,
     pub sslmode: SslMode,
-    /// An absolute path to trusted certificates in PEM, or `vault:` and the name of the secret that holds
-    /// them. Always there under verify-ca and verify-full.
+    /// An absolute path to trusted certificates in PEM, or `vault:` and the name of the secret that
+    /// holds them. Always there under verify-ca and verify-full.
     pub sslrootcert: Option<String>,
     pub channel_binding: ChannelBinding,
     pub require_auth: RequireAuth,
@@ -48,8 +48,8 @@ pub struct SourceConfig {
 /// One server to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// A name, an address, or (with a leading slash) the directory of a Unix socket. Certificates and the
-    /// passfile are matched against it.
+    /// A name, an address, or (with a leading slash) the directory of a Unix socket. Certificates
+    /// and the passfile are matched against it.
     pub name: String,
     /// From hostaddr: connect here, without a name service.
     pub address: Option<IpAddr>,

@@ -82,7 +82,8 @@ impl Error {
         Self::new(Verdict::Stop, message)
     }
 
-    /// What a server said, judged by its SQLSTATE. Our hint, which names the fix, wins over the server's.
+    /// What a server said, judged by its SQLSTATE. Our hint, which names the fix, wins over the
+    /// server's.
     ///
     /// All of it is cut and made fit to be [shown].
     ///

@@ -2,7 +2,8 @@
 //!
 //! The house has three floors; a lower one never names a higher.
 //!
-//! - Floor 0, pure Rust: [`error`], [`config`], [`wire`] (bytes to messages), [`mirror`] (what to do about them).
+//! - Floor 0, pure Rust: [`error`], [`config`], [`wire`] (bytes to messages), [`mirror`] (what to
+//!   do about them).
 //! - Floor 1, tokio: [`source`] (the network thread: sessions, stream, catalog, chunks).
 //! - Floor 2, pgrx: `pg` (workers, applying, shared memory, SQL functions), and all `unsafe`.
 

@@ -1,4 +1,5 @@
-//! The house rules that a compiler doesn't check: floors, `unsafe` and its reasons, nothing of one machine.
+//! The house rules that a compiler doesn't check: floors, `unsafe` and its reasons, nothing of one
+//! machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -161,7 +161,8 @@ fn only_the_key_is_not_null() {
 
 #[test]
 fn types_map_as_the_table_says() {
-    // (source type, its type when the destination has everything, binary, as text, when it has only built-in types)
+    // (source type, its type when the destination has everything, binary, as text, when it has only
+    // built-in types)
     let numeric = || SourceType { modifier: 655_366, ..built_in("numeric", "numeric(10,2)") };
     let vector = SourceType { modifier: 3, ..user_type("vector", 'b') };
     let cases = [

@@ -1,8 +1,10 @@
--- What a view may say of a mirrored table: a column that this Odoo has, or a NULL of its type. The one place that looks at
--- what there is; what each version of Odoo calls a thing is said once, in the view that shows it.
--- The views are no members of the extension and use none of its functions: they outlive it.
+-- What a view may say of a mirrored table: a column that this Odoo has, or a NULL of its type. The
+-- one place that looks at what there is; what each version of Odoo calls a thing is said once, in
+-- the view that shows it. The views are no members of the extension and use none of its functions:
+-- they outlive it.
 
--- Columns as they are here. The table in `without` is taken to have none: no view may then depend on any of its columns.
+-- Columns as they are here. The table in `without` is taken to have none: no view may then depend
+-- on any of its columns.
 CREATE FUNCTION odoo_mirror_internal.has(relation text, wanted text, without text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT relation IS DISTINCT FROM without AND EXISTS (
@@ -22,8 +24,8 @@ CREATE FUNCTION odoo_mirror_internal.col(
         'NULL::' || type)
 $$;
 
--- A name that may be translated: text up to some version of Odoo, {"en_US": …} after it. In the database's language, else
--- in en_US, else in whatever there is.
+-- A name that may be translated: text up to some version of Odoo, {"en_US": …} after it. In the
+-- database's language, else in en_US, else in whatever there is.
 CREATE FUNCTION odoo_mirror_internal.label(relation text, alias text, wanted text, without text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
@@ -40,7 +42,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = wanted AND NOT a.attisdropped
 $$;
 
--- The language of translated names: the setting, else that of Odoo's own company (its partner is the first of all), else en_US.
+-- The language of translated names: the setting, else that of Odoo's own company (its partner is
+-- the first of all), else en_US.
 CREATE FUNCTION odoo_mirror_internal.language() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -54,7 +57,8 @@ BEGIN
 END
 $$;
 
--- `LEFT JOIN table alias ON condition`, where the table and the columns that the condition needs are there.
+-- `LEFT JOIN table alias ON condition`, where the table and the columns that the condition needs
+-- are there.
 CREATE FUNCTION odoo_mirror_internal.left_join(
     relation text, alias text, key text, without text, on_relation text, on_alias text, on_column text
 ) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

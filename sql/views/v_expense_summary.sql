@@ -15,7 +15,8 @@ BEGIN
         'SELECT ', odoo_mirror_internal.col('hr_expense', 'e', 'int4', e, 'id'), ' AS id',
         E',\n    ', odoo_mirror_internal.label('hr_expense', 'e', 'name', e), ' AS description',
         E',\n    ', odoo_mirror_internal.col('hr_expense', 'e', 'date', e, 'date'), ' AS date',
-        -- In the document's currency: total_amount in 16, total_amount_currency since 17, where total_amount is the company's.
+        -- In the document's currency: total_amount in 16, total_amount_currency since 17, where
+        -- total_amount is the company's.
         E',\n    ', odoo_mirror_internal.col('hr_expense', 'e', 'numeric', e, 'total_amount_currency', 'total_amount'), ' AS total_amount',
         E',\n    ', odoo_mirror_internal.col('hr_expense', 'e', 'numeric', e, 'untaxed_amount_currency', 'untaxed_amount'), ' AS untaxed_amount',
         E',\n    ', state, ' AS state',
@@ -32,7 +33,8 @@ BEGIN
 END
 $$;
 
--- 16: draft, reported, approved, done, refused; 17 and 18 add submitted; 19: draft, submitted, approved, posted, in_payment, paid, refused.
+-- 16: draft, reported, approved, done, refused; 17 and 18 add submitted; 19: draft, submitted,
+-- approved, posted, in_payment, paid, refused.
 CREATE FUNCTION odoo_mirror_internal.expense_state_name(state text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.concat('CASE ', state,

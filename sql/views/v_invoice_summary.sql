@@ -1,4 +1,5 @@
--- Customer and vendor invoices and credit notes that have a partner. Amounts are the document's own, in its currency.
+-- Customer and vendor invoices and credit notes that have a partner. Amounts are the document's
+-- own, in its currency.
 CREATE FUNCTION odoo_mirror_internal.v_invoice_summary(without text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,4 +1,5 @@
--- Partners with posted customer invoices. Sums are in the company's currency (the signed columns), since documents are in many.
+-- Partners with posted customer invoices. Sums are in the company's currency (the signed columns),
+-- since documents are in many.
 CREATE FUNCTION odoo_mirror_internal.v_revenue_by_partner(without text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,8 +1,9 @@
 //! Which servers somebody who is no superuser may have the mirror connect to.
 //!
-//! A worker of the database server reaches what its caller may not: the server itself past its password
-//! (`trust` or `peer` for local connections), and machines of an inner network. So a caller without a
-//! superuser's rights may name any server but this one, or only what a superuser listed.
+//! A worker of the database server reaches what its caller may not: the server itself past its
+//! password (`trust` or `peer` for local connections), and machines of an inner network. So a
+//! caller without a superuser's rights may name any server but this one, or only what a superuser
+//! listed.
 
 use std::net::IpAddr;
 
@@ -37,8 +38,8 @@ impl AllowedSources {
         self.0.is_empty()
     }
 
-    /// Whether the list names the host itself. A name counts only where it decides what is connected
-    /// to: beside a hostaddr it is decoration.
+    /// Whether the list names the host itself. A name counts only where it decides what is
+    /// connected to: beside a hostaddr it is decoration.
     fn names(&self, host: &Host) -> bool {
         host.address.is_none() && self.0.iter().any(|pattern| pattern.names(&host.name))
     }
@@ -49,13 +50,14 @@ impl AllowedSources {
         self.0.iter().any(|pattern| pattern.has(address))
     }
 
-    /// Whether a superuser listed what is connected to: a secret of the server's own goes only there.
+    /// Whether a superuser listed what is connected to: a secret of the server's own goes only
+    /// there.
     pub fn lists(&self, host: &Host, address: IpAddr) -> bool {
         self.names(host) || self.has(address)
     }
 
-    /// Whether a connection to this address, to which the host led, is allowed. `here`: the address is
-    /// one of this machine's own.
+    /// Whether a connection to this address, to which the host led, is allowed. `here`: the address
+    /// is one of this machine's own.
     pub fn allow(&self, host: &Host, address: IpAddr, here: bool) -> bool {
         if self.has(address) {
             return true;

@@ -32,8 +32,8 @@ const SECRET: &str = "vault:";
 
 const DEFAULT_PORT: u16 = 5432;
 
-/// The configuration that these settings describe; as in libpq, the last one of a key counts, and an
-/// empty value is none.
+/// The configuration that these settings describe; as in libpq, the last one of a key counts, and
+/// an empty value is none.
 pub(super) fn config(pairs: Vec<(String, String)>) -> Result<SourceConfig, ConfigError> {
     let mut settings = Settings(HashMap::new());
     for (key, value) in pairs {
@@ -185,8 +185,8 @@ impl Settings {
         )
     }
 
-    /// Methods separated by commas, or, each with a `!`, those that are not to be used. As in libpq,
-    /// the two are not mixed, and none is named twice.
+    /// Methods separated by commas, or, each with a `!`, those that are not to be used. As in
+    /// libpq, the two are not mixed, and none is named twice.
     fn require_auth(&self) -> Result<RequireAuth, ConfigError> {
         let Some(list) = self.0.get("require_auth") else { return Ok(RequireAuth::default()) };
         let refused = |why: &str| {

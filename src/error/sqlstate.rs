@@ -36,7 +36,8 @@ pub fn verdict(sqlstate: &str, message: &str) -> Verdict {
         "08P01" => Stop,
         _ => match sqlstate.get(..2) {
             Some("08" | "40" | "53" | "57" | "58") => Retry,
-            // Refused for a reason that doesn't go away by itself: the first guess for what is new, too.
+            // Refused for a reason that doesn't go away by itself: the first guess for what is new,
+            // too.
             _ => RetrySlowly,
         },
     }
@@ -98,7 +99,8 @@ pub fn hint(sqlstate: &str, message: &str) -> Option<&'static str> {
     })
 }
 
-/// A table, a schema or a column that isn't there any more; or never was, where the names come from a catalog of some time ago.
+/// A table, a schema or a column that isn't there any more; or never was, where the names come from
+/// a catalog of some time ago.
 pub fn is_gone(sqlstate: &str, message: &str) -> bool {
     match sqlstate {
         "42P01" | "3F000" | "42703" => true,

@@ -1,5 +1,5 @@
-//! What the network thread hands to the applier: folded changes of whole source transactions, as raw
-//! bytes in one arena, table by table. Owned data only, so that it may cross threads.
+//! What the network thread hands to the applier: folded changes of whole source transactions, as
+//! raw bytes in one arena, table by table. Owned data only, so that it may cross threads.
 
 use std::sync::Arc;
 
@@ -51,8 +51,8 @@ impl Arena {
         Span { start, len: self.bytes.len() - start }
     }
 
-    /// Keeps `tuple` in place of what was at `old`, which nothing else may refer to: a row that is changed
-    /// over and over doesn't fill the arena with its past.
+    /// Keeps `tuple` in place of what was at `old`, which nothing else may refer to: a row that is
+    /// changed over and over doesn't fill the arena with its past.
     pub(super) fn replace(&mut self, old: Span, tuple: Tuple<'_>) -> Span {
         let bytes = tuple.as_bytes();
         if bytes.len() > old.len {
@@ -74,12 +74,14 @@ pub struct Batch {
     pub transactions: u64,
     /// Their ids, 64 bits.
     pub xids: Vec<u64>,
-    /// When the oldest transaction in it was committed, by the source's clock (µs since 2000-01-01).
+    /// When the oldest transaction in it was committed, by the source's clock (µs since
+    /// 2000-01-01).
     pub oldest_commit: Option<i64>,
-    /// Relations that the stream named and no mirrored table is known for; their events were left out.
+    /// Relations that the stream named and no mirrored table is known for; their events were left
+    /// out.
     pub unknown: Vec<UnknownRelation>,
-    /// The change that comes next doesn't fit its table as it was when the mirror was made: the stream stands before it until
-    /// the tables are replaced.
+    /// The change that comes next doesn't fit its table as it was when the mirror was made: the
+    /// stream stands before it until the tables are replaced.
     pub unfit: Option<Unfit>,
     /// Events left out because their table is not mirrored, or no longer.
     pub filtered: u64,
@@ -88,7 +90,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Rows as text that were read on the source, to stand in place of what their keys hold here, and keys whose rows go.
+    /// Rows as text that were read on the source, to stand in place of what their keys hold here,
+    /// and keys whose rows go.
     pub fn of_rows(
         table: &Arc<StreamTable>,
         layout: &Arc<Layout>,
@@ -136,7 +139,8 @@ pub struct Unfit {
     pub xid: u64,
     /// What the stream said of the table before it.
     pub relation: Relation,
-    /// It doesn't fit; else it does, if the key, of which the relation says nothing, is what it was: the catalog is to be asked.
+    /// It doesn't fit; else it does, if the key, of which the relation says nothing, is what it
+    /// was: the catalog is to be asked.
     pub misfit: bool,
 }
 
@@ -153,7 +157,8 @@ pub struct TableBatch {
     pub table: Arc<StreamTable>,
     pub layout: Arc<Layout>,
     pub steps: Vec<Step>,
-    /// Of a table that is recorded: which rows were touched, by which transaction; before folding, in their order.
+    /// Of a table that is recorded: which rows were touched, by which transaction; before folding,
+    /// in their order.
     pub touches: Vec<Touched>,
     pub tally: Tally,
 }
@@ -162,7 +167,8 @@ pub struct TableBatch {
 pub enum Step {
     /// Changes to different keys: their order does not matter.
     Folded(Vec<Change>),
-    /// A changed key whose row is only partly known here: the rest stays as it is under the old key.
+    /// A changed key whose row is only partly known here: the rest stays as it is under the old
+    /// key.
     Rekey {
         old: Span,
         new: Span,
@@ -225,8 +231,8 @@ pub enum Action {
     Nothing,
 }
 
-/// Where a table's events went. `received + split = applied + folded + skipped + filtered`, where applied
-/// is the number of changes and other steps that the batch asks for.
+/// Where a table's events went. `received + split = applied + folded + skipped + filtered`, where
+/// applied is the number of changes and other steps that the batch asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     pub inserts: u64,

@@ -1,6 +1,8 @@
-//! Finds the rows of a set that the destination refuses, by applying parts of it, each in a subtransaction that can be taken back.
+//! Finds the rows of a set that the destination refuses, by applying parts of it, each in a
+//! subtransaction that can be taken back.
 //!
-//! Which part to try next is decided here; what trying means is the caller's. Rows that are applied are applied in order.
+//! Which part to try next is decided here; what trying means is the caller's. Rows that are applied
+//! are applied in order.
 
 use std::ops::Range;
 
@@ -44,7 +46,8 @@ struct Part {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Open,
-    /// The last row looked at may not be the one: what is refused when all have been looked at (an AFTER trigger) names the last.
+    /// The last row looked at may not be the one: what is refused when all have been looked at (an
+    /// AFTER trigger) names the last.
     Doubted,
     Refused,
 }
@@ -62,8 +65,8 @@ impl Search {
         Search { left: vec![all], tried: Part { range: 0..0, standing: Standing::Open } }
     }
 
-    /// The next part; None: the set is done. After [`Next::Try`] either that part is applied, or [`refused`](Self::refused) says
-    /// that it wasn't.
+    /// The next part; None: the set is done. After [`Next::Try`] either that part is applied, or
+    /// [`refused`](Self::refused) says that it wasn't.
     pub fn next(&mut self, budget: &mut Budget) -> Result<Option<Next>, TooMany> {
         let part = loop {
             match self.left.pop() {
@@ -78,7 +81,8 @@ impl Search {
             self.tried = part;
             return Ok(Some(Next::Try(range)));
         }
-        // With no attempt left, those that were not tried go with the refused ones; they are tried again later.
+        // With no attempt left, those that were not tried go with the refused ones; they are tried
+        // again later.
         budget.rows = budget.rows.checked_sub(range.len()).ok_or(TooMany)?;
         Ok(Some(Next::SetAside(range)))
     }

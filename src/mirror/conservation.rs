@@ -1,4 +1,5 @@
-//! The law that no change is lost or counted twice: received + split = applied + folded + skipped + filtered + missing + quarantined.
+//! The law that no change is lost or counted twice: received + split = applied + folded + skipped +
+//! filtered + missing + quarantined.
 
 /// Where one table's changes of one batch went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,7 +15,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Changes that nothing accounts for; below zero, those that were counted twice. 0: the law holds.
+    /// Changes that nothing accounts for; below zero, those that were counted twice. 0: the law
+    /// holds.
     pub fn gap(&self) -> i64 {
         let went =
             self.applied + self.folded + self.skipped + self.filtered + self.missing + self.quarantined;

@@ -36,17 +36,18 @@ pub fn create_statements(shape: &MirrorShape) -> Vec<String> {
     if !shape.key.is_empty() {
         parts.push(format!("PRIMARY KEY ({})", key_list(shape)));
     }
-    // default_table_access_method may name a method that takes no updates. An updated row finds room on its own page, so
-    // that the update stays HOT.
+    // default_table_access_method may name a method that takes no updates. An updated row finds
+    // room on its own page, so that the update stays HOT.
     let (table, parts) = (table(shape), parts.join(",\n    "));
     vec![format!("CREATE TABLE {table} (\n    {parts}\n) USING heap WITH (fillfactor = 90)")]
 }
 
 /// The statements that turn `current` into `wanted`; none when it is that already.
 ///
-/// They are for a table whose rows are compared or copied anew afterwards. Columns keep their values where no cast can
-/// fail, else they are dropped and added empty. Of a table that gets another key the rows stay that are unique by it; none
-/// where a column of it has no values here. A renamed column counts as dropped and added.
+/// They are for a table whose rows are compared or copied anew afterwards. Columns keep their
+/// values where no cast can fail, else they are dropped and added empty. Of a table that gets
+/// another key the rows stay that are unique by it; none where a column of it has no values here. A
+/// renamed column counts as dropped and added.
 pub fn difference(current: &TableHere, wanted: &MirrorShape) -> Vec<String> {
     let key_here = current.key.as_ref();
     let in_key = || wanted.columns.iter().filter(|column| column.in_key);
@@ -72,7 +73,8 @@ pub fn difference(current: &TableHere, wanted: &MirrorShape) -> Vec<String> {
         if !valued {
             return format!("DELETE FROM {}", table(wanted));
         }
-        // Whatever the old key let through: the rows that are left out here come back when the rows are compared.
+        // Whatever the old key let through: the rows that are left out here come back when the rows
+        // are compared.
         format!(
             "DELETE FROM {t} WHERE ctid IN (SELECT r.place FROM (SELECT ctid AS place, pg_catalog.row_number() OVER (PARTITION BY {key}) AS n \
              FROM {t}) r WHERE r.n > 1) OR {nulls}",

@@ -1,7 +1,8 @@
 //! A table's definition under one snapshot, held against the one that the mirror knows.
 //!
-//! Rows are read by the names of columns, some time after the catalog was. Only where the snapshot that they are read under
-//! shows the same definition do these names mean what the mirror takes them for.
+//! Rows are read by the names of columns, some time after the catalog was. Only where the snapshot
+//! that they are read under shows the same definition do these names mean what the mirror takes
+//! them for.
 
 use serde::Deserialize;
 
@@ -22,11 +23,12 @@ pub struct Shown {
     published_in: Option<String>,
 }
 
-/// attnum, name, type, its modifier, whether the collation is deterministic, whether it is generated.
+/// attnum, name, type, its modifier, whether the collation is deterministic, whether it is
+/// generated.
 type ShownColumn = (i16, String, u32, i32, Option<bool>, bool);
 
-/// How what a snapshot shows differs from what the mirror knows, as a clause; None: it doesn't. `shown` is empty where the
-/// snapshot shows no such table.
+/// How what a snapshot shows differs from what the mirror knows, as a clause; None: it doesn't.
+/// `shown` is empty where the snapshot shows no such table.
 pub fn difference(known: &SourceTable, shown: &str) -> Result<Option<&'static str>, serde_json::Error> {
     if shown.is_empty() {
         return Ok(Some("the source's table is gone, or was made anew"));

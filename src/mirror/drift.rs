@@ -1,12 +1,14 @@
 //! Drift: what to do here when a table of the source isn't what it was when its mirror was made.
 //!
-//! Three things are known: the table as it was (kept), as the catalog says that it is by now, and, at a change in the stream
-//! that doesn't fit, the Relation message that came before it. The catalog is *ahead* of the stream, so it says how the stream
-//! got to the Relation only where nothing else can have happened in between. Columns are told apart by their attnum,
-//! which is given once and never again. From that follows what [`decide`] goes by: as long as no attnum between is unaccounted for
-//! and columns were only added, or only dropped, the columns at any moment in between follow from their number; where
-//! they also have the catalog's names and types, that moment is known. And a table that lies in the same file was never rewritten. Whatever is not
-//! proven so is compared row by row.
+//! Three things are known: the table as it was (kept), as the catalog says that it is by now, and,
+//! at a change in the stream that doesn't fit, the Relation message that came before it. The
+//! catalog is *ahead* of the stream, so it says how the stream got to the Relation only where
+//! nothing else can have happened in between. Columns are told apart by their attnum, which is
+//! given once and never again. From that follows what [`decide`] goes by: as long as no attnum
+//! between is unaccounted for and columns were only added, or only dropped, the columns at any
+//! moment in between follow from their number; where they also have the catalog's names and types,
+//! that moment is known. And a table that lies in the same file was never rewritten. Whatever is
+//! not proven so is compared row by row.
 
 use super::ddl::{TableHere, widens};
 use super::replica_identity::Identity;
@@ -20,11 +22,12 @@ use crate::wire::Relation;
 pub enum Outcome {
     /// Nothing.
     Same,
-    /// These changes, in this order, at this point of the stream, make the mirror's table what the source's is there; the
-    /// mirror stands on this description from then on. No changes: only the description differs.
+    /// These changes, in this order, at this point of the stream, make the mirror's table what the
+    /// source's is there; the mirror stands on this description from then on. No changes: only the
+    /// description differs.
     Follow { changes: Vec<Change>, becomes: Box<SourceTable> },
-    /// Its rows were written to another file, or a type has labels that it had not. Nothing says that values
-    /// changed, nothing that they didn't.
+    /// Its rows were written to another file, or a type has labels that it had not. Nothing says
+    /// that values changed, nothing that they didn't.
     Compare,
     /// Take it over as it is by now, and compare its rows, for this reason.
     Refill(String),
@@ -93,7 +96,8 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
         || wording::of_tables(kept, now) != Wording::Same
 }
 
-/// Whether nothing is new but the file that its rows lie in: that was TRUNCATE, of which the stream tells, or VACUUM FULL.
+/// Whether nothing is new but the file that its rows lie in: that was TRUNCATE, of which the stream
+/// tells, or VACUUM FULL.
 pub fn only_moved(kept: &SourceTable, now: &SourceTable) -> bool {
     let in_place = SourceTable { files: kept.files.clone(), ..now.clone() };
     kept.files != now.files
@@ -102,11 +106,12 @@ pub fn only_moved(kept: &SourceTable, now: &SourceTable) -> bool {
         && !differs(kept, &in_place)
 }
 
-/// What to do about a table that was `kept`, mirrored in `shape`, and is `now`, which calls for the shape `wanted`.
+/// What to do about a table that was `kept`, mirrored in `shape`, and is `now`, which calls for the
+/// shape `wanted`.
 ///
-/// With `relation`: the stream stands before the first change that came under it, and has brought all before it.
-/// Without: the stream has passed what `now` was read after, everything that came fitted `kept`, and the catalog still said the same
-/// when the stream stood still.
+/// With `relation`: the stream stands before the first change that came under it, and has brought
+/// all before it. Without: the stream has passed what `now` was read after, everything that came
+/// fitted `kept`, and the catalog still said the same when the stream stood still.
 pub fn decide(
     kept: &SourceTable,
     shape: &MirrorShape,
@@ -231,7 +236,8 @@ fn moved(
     if leaves(kept) != leaves(now) {
         return Outcome::Refill("its partitions changed".to_owned());
     }
-    // ALTER TABLE … TYPE … USING may give every row another value of the same type: then it wrote the column's description.
+    // ALTER TABLE … TYPE … USING may give every row another value of the same type: then it wrote
+    // the column's description.
     let untouched = relation.is_none() && stamps(kept) == stamps(now) && shape.columns == wanted.columns;
     if untouched { Outcome::Compare } else { Outcome::Refill("the table was rewritten".to_owned()) }
 }
@@ -244,7 +250,8 @@ fn stamps(table: &SourceTable) -> Vec<(i16, &str)> {
     table.columns.iter().map(|column| (column.attnum, column.stamp.as_str())).collect()
 }
 
-/// The table where the stream stands, before a change under `relation`; None: the catalog doesn't tell.
+/// The table where the stream stands, before a change under `relation`; None: the catalog doesn't
+/// tell.
 fn at_relation(kept: &SourceTable, now: &SourceTable, relation: &Relation) -> Option<SourceTable> {
     let streamed = streamed(now);
     let fits = |(carried, column): (&crate::wire::RelationColumn, &Streamed<'_>)| {
@@ -299,8 +306,9 @@ fn streamed(table: &SourceTable) -> Vec<Streamed<'_>> {
     all
 }
 
-/// The columns that the mirror's table has from `kept`, and that have another name by now: whatever else is to be done, they
-/// keep their values, and views of a user's on them stand. Not those whose new name a column that is `here` doesn't free.
+/// The columns that the mirror's table has from `kept`, and that have another name by now: whatever
+/// else is to be done, they keep their values, and views of a user's on them stand. Not those whose
+/// new name a column that is `here` doesn't free.
 pub fn renames(kept: &SourceTable, now: &SourceTable, here: &TableHere) -> Vec<Change> {
     if kept.oid != now.oid {
         return Vec::new();
@@ -321,7 +329,8 @@ pub fn renames(kept: &SourceTable, now: &SourceTable, here: &TableHere) -> Vec<C
     renamed.into_iter().map(|(from, to)| Change::Rename { from: from.clone(), to: to.clone() }).collect()
 }
 
-/// What leads from the mirror's table of `kept` to that of `becomes`; or why only its rows can tell.
+/// What leads from the mirror's table of `kept` to that of `becomes`; or why only its rows can
+/// tell.
 fn changes(
     kept: &SourceTable,
     shape: &MirrorShape,

@@ -1,9 +1,11 @@
-//! The fence: what a table's rows, read on the source under a snapshot, can prove of the mirror's rows, while the stream goes on.
+//! The fence: what a table's rows, read on the source under a snapshot, can prove of the mirror's
+//! rows, while the stream goes on.
 //!
-//! The mirror stands at some source commit; the snapshot S sees some transactions that the mirror hasn't applied, or
-//! doesn't see some that it has. Once the stream has passed every commit that S sees, only the second kind is left, and each row
-//! that none of those touched must be as S shows it. So what the stream touches is recorded, with the transaction that did,
-//! from before S was taken. What was passed before recording began must be visible in S.
+//! The mirror stands at some source commit; the snapshot S sees some transactions that the mirror
+//! hasn't applied, or doesn't see some that it has. Once the stream has passed every commit that S
+//! sees, only the second kind is left, and each row that none of those touched must be as S shows
+//! it. So what the stream touches is recorded, with the transaction that did, from before S was
+//! taken. What was passed before recording began must be visible in S.
 
 use std::collections::HashMap;
 
@@ -40,7 +42,8 @@ impl Passed {
 /// What a transaction did to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
-    /// It set all columns, or took the row away: here it is as on the source, whatever was here before.
+    /// It set all columns, or took the row away: here it is as on the source, whatever was here
+    /// before.
     Whole,
     /// It left some columns as they were: they are right if they were right before.
     Part,
@@ -72,7 +75,8 @@ pub enum Since {
 }
 
 impl Record {
-    /// Begins where the stream has passed these transactions, not known to be visible; `earlier` may have been passed, too.
+    /// Begins where the stream has passed these transactions, not known to be visible; `earlier`
+    /// may have been passed, too.
     pub fn begin(passed: &Passed, earlier: &[u64]) -> Record {
         Record { must_see: [&passed.xids, earlier].concat(), ..Record::default() }
     }
@@ -96,7 +100,8 @@ impl Record {
         }
     }
 
-    /// The destination refused what the stream did last to this row, so that it isn't as on the source: no earlier touch proves it.
+    /// The destination refused what the stream did last to this row, so that it isn't as on the
+    /// source: no earlier touch proves it.
     pub fn refused(&mut self, key: &[String]) {
         if let Some(touches) = self.touches.get_mut(key) {
             touches.iter_mut().for_each(|(_, touch)| *touch = Touch::Part);
@@ -142,8 +147,8 @@ impl Record {
         }
     }
 
-    /// Whether nothing in these keys was touched since that snapshot; where integers of the first column bound them, from
-    /// `lo` up to `hi`.
+    /// Whether nothing in these keys was touched since that snapshot; where integers of the first
+    /// column bound them, from `lo` up to `hi`.
     pub fn is_quiet(&self, lo: Option<i64>, hi: Option<i64>) -> bool {
         let range = KeyRange { lo, hi };
         let inside = |key: &RowKey| {
@@ -168,7 +173,8 @@ pub struct Compared {
     pub again: Vec<RowKey>,
 }
 
-/// Compares a chunk's rows under the snapshot with the rows here, at a position past every commit that it sees.
+/// Compares a chunk's rows under the snapshot with the rows here, at a position past every commit
+/// that it sees.
 pub fn compare(source: &[(RowKey, RowHash)], here: &[(RowKey, RowHash)], record: &Record) -> Compared {
     let mut compared = Compared::default();
     let mut left: HashMap<&RowKey, RowHash> = here.iter().map(|(key, hash)| (key, *hash)).collect();

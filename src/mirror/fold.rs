@@ -1,7 +1,7 @@
 //! One table's part of a batch while it grows: many changes to a key become its net change.
 //!
-//! Rows stay raw bytes; only the last version of each is ever parsed, by the applier. Works on events that
-//! were judged already: filter first, fold after.
+//! Rows stay raw bytes; only the last version of each is ever parsed, by the applier. Works on
+//! events that were judged already: filter first, fold after.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ pub(super) struct OpenTable {
     hasher: DefaultHashBuilder,
     ready: bool,
     folds: bool,
-    /// How many changes and other steps there are to apply, about: those that cancelled out included.
+    /// How many changes and other steps there are to apply, about: those that cancelled out
+    /// included.
     pub(super) asked: usize,
 }
 
@@ -78,7 +79,8 @@ impl OpenTable {
         match self.find(arena, key) {
             None => self.push(arena, key, Some(row), action),
             Some(Change { action: Action::Delete | Action::Nothing, .. }) if partial => {
-                // Only a stream that diverged updates a row that it took away: let the applier find out.
+                // Only a stream that diverged updates a row that it took away: let the applier find
+                // out.
                 self.close();
                 self.push(arena, key, Some(row), action);
             }
@@ -106,8 +108,8 @@ impl OpenTable {
         match self.find(arena, key) {
             None => self.push(arena, key, None, Action::Delete),
             Some(change) => {
-                // In a table that is still being filled a delete of what isn't there costs nothing, and
-                // leaving it out would lean on the judgement of two events instead of one.
+                // In a table that is still being filled a delete of what isn't there costs nothing,
+                // and leaving it out would lean on the judgement of two events instead of one.
                 let inserted = matches!(change.action, Action::Insert | Action::Nothing);
                 change.action = if inserted && ready { Action::Nothing } else { Action::Delete };
                 change.row = Span::default();
@@ -214,8 +216,8 @@ impl OpenTable {
         self.index.insert_unique(hash(&place), place, hash);
     }
 
-    /// Without folding, order is kept: inserts join inserts, and deletes join deletes, since nothing can
-    /// come between two of a kind for one key.
+    /// Without folding, order is kept: inserts join inserts, and deletes join deletes, since
+    /// nothing can come between two of a kind for one key.
     fn follow(&mut self, arena: &mut Arena, key: &Key, row: Option<Tuple<'_>>, action: Action) {
         let joins = self.changes.last().is_none_or(|last| last.action == action)
             && matches!(action, Action::Insert | Action::Delete);

@@ -1,7 +1,8 @@
-//! The gate before each start: is the source, and our slot on it, what the mirror stands on? If not, what cures it?
+//! The gate before each start: is the source, and our slot on it, what the mirror stands on? If
+//! not, what cures it?
 //!
-//! START_REPLICATION silently begins at the slot's confirmed position when asked for an older one, so what was
-//! lost must be found here. Pure: facts in, verdict out.
+//! START_REPLICATION silently begins at the slot's confirmed position when asked for an older one,
+//! so what was lost must be found here. Pure: facts in, verdict out.
 
 use super::timeline::History;
 use crate::wire::Lsn;
@@ -49,7 +50,8 @@ pub struct FoundSlot {
     pub retained: Option<i64>,
 }
 
-/// Why a slot is of no use any more: the server's reasons, each with the setting that it comes from.
+/// Why a slot is of no use any more: the server's reasons, each with the setting that it comes
+/// from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
     #[error("the source removed WAL that it still needed, as max_slot_wal_keep_size allows")]
@@ -69,7 +71,8 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// From pg_replication_slots' `invalidation_reason`, or `conflicting` of 16, which says no more.
+    /// From pg_replication_slots' `invalidation_reason`, or `conflicting` of 16, which says no
+    /// more.
     pub fn of(reason: &str) -> Loss {
         match reason {
             "wal_removed" => Loss::WalRemoved,
@@ -124,7 +127,8 @@ pub enum Refusal {
 pub enum Cure {
     /// A new slot, and every table compared with the source's.
     NewSlot,
-    /// The same, if the source has the tables that are mirrored, with the same keys; else only when asked for.
+    /// The same, if the source has the tables that are mirrored, with the same keys; else only when
+    /// asked for.
     NewSlotIfAlike,
     /// The same, when somebody says that this is meant: all rows here may give way.
     WhenAsked,
@@ -133,25 +137,29 @@ pub enum Cure {
 }
 
 impl Refusal {
-    /// A mirror is told where its source is by configure(). What changes there is the source's own story, and is
-    /// followed. That configure() names another place may be a slip (a staging copy has the same tables, and one made of
-    /// files the same identifier), and is asked about, unless what is there provably comes from where the mirror stands.
+    /// A mirror is told where its source is by configure(). What changes there is the source's own
+    /// story, and is followed. That configure() names another place may be a slip (a staging copy
+    /// has the same tables, and one made of files the same identifier), and is asked about, unless
+    /// what is there provably comes from where the mirror stands.
     pub fn cure(&self, remembered: &Remembered, found: &Found) -> Cure {
         match self {
             Refusal::FailedOver { .. } => Cure::NewSlot,
             _ if remembered.address != found.address => Cure::WhenAsked,
             Refusal::OtherServer | Refusal::OtherDatabase(_) => Cure::NewSlotIfAlike,
-            // Another mirror moved it, a clone of this one perhaps: two that heal would take it from each other for ever.
+            // Another mirror moved it, a clone of this one perhaps: two that heal would take it
+            // from each other for ever.
             Refusal::SlotAhead { .. } if found.contested => Cure::AnotherName,
             Refusal::NotOurSlot => Cure::AnotherName,
-            // Under a name that configure() was given anew stands a slot that this mirror never made.
+            // Under a name that configure() was given anew stands a slot that this mirror never
+            // made.
             Refusal::OtherSlot { .. } if found.slot.is_some() => Cure::AnotherName,
             _ => Cure::NewSlot,
         }
     }
 }
 
-/// Lets the stream go on, or says why not. `give_up_at`: the most megabytes of WAL that the slot may keep.
+/// Lets the stream go on, or says why not. `give_up_at`: the most megabytes of WAL that the slot
+/// may keep.
 pub fn check(remembered: &Remembered, found: &Found, give_up_at: Option<i64>) -> Result<(), Refusal> {
     if remembered.system_identifier != found.system_identifier {
         return Err(Refusal::OtherServer);
@@ -199,8 +207,8 @@ pub fn too_much(retained: Option<i64>, give_up_at: Option<i64>) -> Option<Refusa
 
 const MEGABYTE: i64 = 1024 * 1024;
 
-/// How long to wait after the slot was given up, in seconds, when that was the `times`th time within a day: a cause
-/// that comes back must not make and drop slots all the time.
+/// How long to wait after the slot was given up, in seconds, when that was the `times`th time
+/// within a day: a cause that comes back must not make and drop slots all the time.
 pub fn pause_after_giving_up(times: u32) -> u64 {
     match times {
         0 | 1 => 5,

@@ -7,7 +7,8 @@ use super::fence::RowKey;
 use super::stream_table::{Layout, StreamTable};
 use crate::wire::{Column, WireError};
 
-/// A column of a kept row: its text, None for NULL; no value at all where the stream left it unchanged.
+/// A column of a kept row: its text, None for NULL; no value at all where the stream left it
+/// unchanged.
 pub type KeptColumn = Option<Option<String>>;
 
 impl Batch {

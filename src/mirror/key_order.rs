@@ -1,5 +1,6 @@
-//! The order that a table's keys are walked in for comparing. It must be the same on both sides, whatever their collations and
-//! encodings: types that sort alike everywhere sort as they do, and have an index; of any other the text's UTF-8 bytes are sorted.
+//! The order that a table's keys are walked in for comparing. It must be the same on both sides,
+//! whatever their collations and encodings: types that sort alike everywhere sort as they do, and
+//! have an index; of any other the text's UTF-8 bytes are sorted.
 
 use super::fence::RowKey;
 use super::quote::{quote_identifier, quote_literal};
@@ -54,7 +55,8 @@ impl OrderColumn {
         if self.as_type.is_some() { name } else { format!("ROW({name})::text") }
     }
 
-    /// What is compared. A row's text is what the type's output function writes, never a cast of the type's own.
+    /// What is compared. A row's text is what the type's output function writes, never a cast of
+    /// the type's own.
     pub fn expression(&self, recodes: bool) -> String {
         match (self.as_type, recodes) {
             (Some(_), _) => self.shown(),

@@ -1,5 +1,6 @@
-//! The decisions: what a table looks like here, which events count, what they come to. Pure functions over plain
-//! data: no server, no socket, no clock; what is decided here is tested without any.
+//! The decisions: what a table looks like here, which events count, what they come to. Pure
+//! functions over plain data: no server, no socket, no clock; what is decided here is tested
+//! without any.
 
 pub mod assembler;
 pub mod batch;

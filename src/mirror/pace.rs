@@ -1,5 +1,5 @@
-//! How large a piece of a comparison may be. The limits are on rows and bytes that a piece really has, so no estimate counts; how
-//! long the last pieces took makes them smaller, and larger again.
+//! How large a piece of a comparison may be. The limits are on rows and bytes that a piece really
+//! has, so no estimate counts; how long the last pieces took makes them smaller, and larger again.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ const LONG: Duration = Duration::from_millis(400);
 /// A piece that took less may be twice as large.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// By how many halvings slow hashing makes a piece smaller; a piece that is too big goes on to one row.
+/// By how many halvings slow hashing makes a piece smaller; a piece that is too big goes on to one
+/// row.
 const MOST_BY_TIME: u32 = 5;
 const MOST_BY_SIZE: u32 = 24;
 
@@ -46,7 +47,8 @@ impl Pace {
         }
     }
 
-    /// The last piece had more bytes than it should, or wasn't told in time: it is begun again at half its size.
+    /// The last piece had more bytes than it should, or wasn't told in time: it is begun again at
+    /// half its size.
     pub fn too_big(&mut self) {
         (self.fits, self.by_size) = (0, (self.by_size + 1).min(MOST_BY_SIZE));
     }

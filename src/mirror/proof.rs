@@ -1,5 +1,5 @@
-//! How a table is cut for comparing, and the queries that both sides answer: the same text of the same columns under the same
-//! settings, hashed row by row, so that equal answers mean equal rows.
+//! How a table is cut for comparing, and the queries that both sides answer: the same text of the
+//! same columns under the same settings, hashed row by row, so that equal answers mean equal rows.
 //!
 //! Text only; who asks, and under which snapshot, is not decided here.
 
@@ -21,7 +21,8 @@ pub enum Tiling {
 /// One piece of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// The keys from `lo` (inclusive) to `hi` (exclusive), in the tiling's order; None is unbounded.
+    /// The keys from `lo` (inclusive) to `hi` (exclusive), in the tiling's order; None is
+    /// unbounded.
     Range {
         lo: Option<RowKey>,
         hi: Option<RowKey>,
@@ -97,8 +98,8 @@ fn list<'a>(columns: impl Iterator<Item = &'a String>) -> String {
 pub struct Side {
     /// As FROM names the table.
     pub from: String,
-    /// The mirrored columns, quoted, in one order on both sides. Their text is what their types' output
-    /// functions write, as in the stream; never a cast, which may be of the type's own.
+    /// The mirrored columns, quoted, in one order on both sides. Their text is what their types'
+    /// output functions write, as in the stream; never a cast, which may be of the type's own.
     pub columns: Vec<String>,
     /// The key's columns by name, in key order.
     pub key: Vec<String>,
@@ -110,7 +111,8 @@ pub struct Side {
     pub size: String,
 }
 
-/// The hash of what [`Side::text_of`] gives. In an array text and bytes hash alike, if the bytes are.
+/// The hash of what [`Side::text_of`] gives. In an array text and bytes hash alike, if the bytes
+/// are.
 fn row_hash(text: &str, seed: i64) -> String {
     format!("pg_catalog.hash_array_extended({text}, {seed})")
 }
@@ -150,8 +152,9 @@ impl Side {
         format!("SELECT {} FROM {} WHERE {}", self.columns.join(", "), self.from, self.filtered(condition))
     }
 
-    /// The first key that no longer belongs to a piece that begins at `lo` and stays within the limits; none, when all rows up
-    /// to `hi` do. It reads a key and sizes of each row, and no value.
+    /// The first key that no longer belongs to a piece that begins at `lo` and stays within the
+    /// limits; none, when all rows up to `hi` do. It reads a key and sizes of each row, and no
+    /// value.
     pub fn cut_query(
         &self,
         order: &[OrderColumn],

@@ -1,7 +1,8 @@
 //! A table's replica identity, as the stream shows it: which columns a Relation flags.
 //!
-//! Old rows are told by those columns. Flags that aren't exactly the expected ones mean that the key is another one by now, and that
-//! rows which differ here may be one there, or the other way round.
+//! Old rows are told by those columns. Flags that aren't exactly the expected ones mean that the
+//! key is another one by now, and that rows which differ here may be one there, or the other way
+//! round.
 
 use super::source_table::SourceTable;
 use crate::wire::{Relation, ReplicaIdentity};
@@ -13,8 +14,8 @@ pub enum Identity {
     Full,
     /// These: of the primary key, or of the identity index. None: old rows don't come.
     Columns(Vec<String>),
-    /// Of a partitioned table that is streamed as one: these, which are its own. Its old rows come by its partitions' identities, so that
-    /// none flagged doesn't say that they don't come.
+    /// Of a partitioned table that is streamed as one: these, which are its own. Its old rows come
+    /// by its partitions' identities, so that none flagged doesn't say that they don't come.
     Root(Vec<String>),
 }
 

@@ -21,7 +21,8 @@ pub(super) enum Target {
 pub(super) struct Route {
     pub(super) relation: Relation,
     pub(super) target: Target,
-    /// It came anew and doesn't tell the table's key: before the first change under it the catalog is asked.
+    /// It came anew and doesn't tell the table's key: before the first change under it the catalog
+    /// is asked.
     pub(super) is_to_be_asked: bool,
     /// The table's part in the batch at hand.
     pub(super) open: Option<usize>,

@@ -1,13 +1,14 @@
 //! The settings of our sessions, on the source and here.
 //!
-//! What a value's text, a literal's meaning or a session's life depends on is [`FIXED`], whatever the
-//! defaults of the server, the database and the role are. The rest is [`LEFT`] as it is. Each setting
-//! of PostgreSQL 13 to 18 that a role or a database can change is in one of the two lists: a test
-//! asks the server for those that are in neither.
+//! What a value's text, a literal's meaning or a session's life depends on is [`FIXED`], whatever
+//! the defaults of the server, the database and the role are. The rest is [`LEFT`] as it is. Each
+//! setting of PostgreSQL 13 to 18 that a role or a database can change is in one of the two lists:
+//! a test asks the server for those that are in neither.
 
 use super::quote::quote_literal;
 
-/// The search_path of sessions that read catalogs: they find nothing outside pg_catalog by accident.
+/// The search_path of sessions that read catalogs: they find nothing outside pg_catalog by
+/// accident.
 pub const CATALOG_PATH: &str = "pg_catalog, pg_temp";
 
 /// The search_path under which the source prints values: in a copy, in a comparison, in the stream.
@@ -46,7 +47,8 @@ const fn here(name: &'static str, value: &'static str, why: &'static str) -> Set
     Setting { name, value, place: Place::Here, why }
 }
 
-/// What is set. `search_path`, and `lock_timeout` here, have values of their own and are not listed.
+/// What is set. `search_path`, and `lock_timeout` here, have values of their own and are not
+/// listed.
 pub const FIXED: [Setting; 35] = [
     // How values are written, and read.
     both("client_encoding", "UTF8", "text travels in one encoding"),

@@ -66,8 +66,8 @@ pub struct MirrorColumn {
 }
 
 impl MirrorColumn {
-    /// As a COPY on the source selects it. In a binary one, where values aren't written by the output
-    /// functions, format() calls that of the type: a cast to text may be of the type's own.
+    /// As a COPY on the source selects it. In a binary one, where values aren't written by the
+    /// output functions, format() calls that of the type: a cast to text may be of the type's own.
     pub fn copied(&self, binary: bool) -> String {
         let name = quote_identifier(&self.name);
         if self.as_text && binary {
@@ -91,7 +91,8 @@ pub enum RowIdentity {
     InsertsOnly,
 }
 
-/// What a table of the source can say for itself when others would be mirrored under the same name; the best first.
+/// What a table of the source can say for itself when others would be mirrored under the same name;
+/// the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claim {
     /// It is what is mirrored under that name.
@@ -239,8 +240,8 @@ impl MirrorShape {
         })
     }
 
-    /// The shapes of all published tables, in their order. Of tables that would be mirrored under one name, the one with
-    /// the best claim has it, the first of several; the others are errors.
+    /// The shapes of all published tables, in their order. Of tables that would be mirrored under
+    /// one name, the one with the best claim has it, the first of several; the others are errors.
     pub fn of_all(
         tables: &[SourceTable],
         claim: &dyn Fn(&SourceTable) -> Claim,

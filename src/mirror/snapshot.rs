@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-/// What `pg_current_snapshot()` returned: transactions before `xmin` are visible, those from `xmax` on
-/// are not, and of those between, the ones in progress are not.
+/// What `pg_current_snapshot()` returned: transactions before `xmin` are visible, those from `xmax`
+/// on are not, and of those between, the ones in progress are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     xmin: u64,
@@ -18,13 +18,14 @@ pub struct Snapshot {
 pub struct ParseSnapshotError;
 
 impl Snapshot {
-    /// Whether the effects of transaction `xid` (64 bits, see [`widen`]) are in what the snapshot reads,
-    /// given that the transaction committed.
+    /// Whether the effects of transaction `xid` (64 bits, see [`widen`]) are in what the snapshot
+    /// reads, given that the transaction committed.
     pub fn sees(&self, xid: u64) -> bool {
         xid < self.xmin || (xid < self.xmax && self.in_progress.binary_search(&xid).is_err())
     }
 
-    /// The first transaction id that had not been handed out when the snapshot was taken, or one below it.
+    /// The first transaction id that had not been handed out when the snapshot was taken, or one
+    /// below it.
     pub fn xmax(&self) -> u64 {
         self.xmax
     }
@@ -50,7 +51,8 @@ impl FromStr for Snapshot {
 
 /// The 64-bit transaction id whose low half is `xid` and that lies nearest to `near`.
 ///
-/// Two ids that a server still has to tell apart are never 2^31 apart. The three special ones are of no epoch.
+/// Two ids that a server still has to tell apart are never 2^31 apart. The three special ones are
+/// of no epoch.
 pub fn widen(xid: u32, near: u64) -> u64 {
     if xid < FIRST_NORMAL {
         return u64::from(xid);
@@ -63,8 +65,8 @@ pub fn widen(xid: u32, near: u64) -> u64 {
 /// Invalid, bootstrap and frozen come before it. The counter leaves them out when it wraps around.
 const FIRST_NORMAL: u32 = 3;
 
-/// Gives the stream's transaction ids their upper half, which it doesn't carry: by the newest id that is known. It begins at one
-/// of 64 bits, and only moves forward.
+/// Gives the stream's transaction ids their upper half, which it doesn't carry: by the newest id
+/// that is known. It begins at one of 64 bits, and only moves forward.
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch {
     newest: u64,
@@ -76,12 +78,14 @@ impl Epoch {
         Epoch { newest }
     }
 
-    /// The source has come to this id. While the stream has nothing to say, only snapshots tell that.
+    /// The source has come to this id. While the stream has nothing to say, only snapshots tell
+    /// that.
     pub fn saw(&mut self, xid: u64) {
         self.newest = self.newest.max(xid);
     }
 
-    /// The id of a transaction that the stream brings. The slot keeps the source from going on to ids that would be 2^31 later.
+    /// The id of a transaction that the stream brings. The slot keeps the source from going on to
+    /// ids that would be 2^31 later.
     pub fn widen(&mut self, xid: u32) -> u64 {
         let xid = widen(xid, self.newest);
         self.saw(xid);
@@ -162,7 +166,8 @@ mod tests {
             prop_assert_eq!(widen(xid as u32, near), xid);
         }
 
-        /// A stream whose transactions began up to 2^31 before the newest, and that leaps forward by as much.
+        /// A stream whose transactions began up to 2^31 before the newest, and that leaps forward
+        /// by as much.
         #[test]
         fn a_stream_from_anywhere_is_widened_right(
             start in prop::sample::select(vec![3_u64, 4_294_967_000, 1 << 32, (1 << 32) + 700, (3 << 32) - 40]),

@@ -24,8 +24,9 @@ pub struct SourceTable {
     pub primary_key: Vec<String>,
     /// The columns of the index named by REPLICA IDENTITY USING INDEX, in key order; else empty.
     pub identity_key: Vec<String>,
-    /// Of a partitioned table without a key of its own: the columns that identify a row in each of its leaves alike, if they
-    /// include what rows are put into leaves by. Only then are they unique over all leaves.
+    /// Of a partitioned table without a key of its own: the columns that identify a row in each of
+    /// its leaves alike, if they include what rows are put into leaves by. Only then are they
+    /// unique over all leaves.
     #[serde(default)]
     pub leaf_key: Vec<String>,
     /// The publication's WHERE for this table, as `pg_get_expr` prints it.
@@ -45,12 +46,13 @@ pub struct SourceTable {
     /// The highest attnum that was ever given to a column, dropped ones included.
     #[serde(default)]
     pub last_attnum: i16,
-    /// In which files its rows lie: a partition's OID and `relfilenode` each, by OID. Another file means that rows may have
-    /// changed without an event.
+    /// In which files its rows lie: a partition's OID and `relfilenode` each, by OID. Another file
+    /// means that rows may have changed without an event.
     #[serde(default)]
     pub files: Vec<(u32, u32)>,
-    /// What makes the publication publish it: of a table that left and came back, or a publication that was altered, it is another.
-    /// While it wasn't published its changes passed by, and the stream says nothing of that.
+    /// What makes the publication publish it: of a table that left and came back, or a publication
+    /// that was altered, it is another. While it wasn't published its changes passed by, and the
+    /// stream says nothing of that.
     #[serde(default)]
     pub published_as: String,
     /// The same of the schemas that the publication publishes as a whole.
@@ -73,7 +75,8 @@ pub struct SourceColumn {
     /// The value, as text, that rows older than the column have (`attmissingval`): ADD COLUMN with
     /// a constant default writes no rows and sends no events.
     pub constant_default: Option<String>,
-    /// Which transaction last wrote the column's description: ALTER COLUMN TYPE does, VACUUM FULL doesn't.
+    /// Which transaction last wrote the column's description: ALTER COLUMN TYPE does, VACUUM FULL
+    /// doesn't.
     #[serde(default)]
     pub stamp: String,
 }
@@ -88,7 +91,8 @@ pub struct SourceType {
     pub name: String,
     /// `pg_type.typtype`: `b` base, `c` composite, `d` domain, `e` enum, `r` range, `m` multirange.
     pub kind: char,
-    /// `format_type(oid, modifier)` as the source says: for people to read, never a part of SQL here.
+    /// `format_type(oid, modifier)` as the source says: for people to read, never a part of SQL
+    /// here.
     pub formatted: String,
     /// The extension that it belongs to.
     #[serde(default)]
@@ -97,8 +101,8 @@ pub struct SourceType {
     pub element: Option<Box<SourceType>>,
     /// The type under a domain.
     pub base: Option<Box<SourceType>>,
-    /// What else its text is made of: an enum's labels, a composite's attributes, a range's subtype, a
-    /// multirange's range.
+    /// What else its text is made of: an enum's labels, a composite's attributes, a range's
+    /// subtype, a multirange's range.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
 }
@@ -189,7 +193,8 @@ impl SourceTable {
     /// The columns that identify a row in the stream, whether they are mirrored or not.
     ///
     /// With REPLICA IDENTITY USING INDEX these are the index's, not the primary key's: a delete
-    /// carries no others, and an update that changes only the primary key doesn't carry the old one.
+    /// carries no others, and an update that changes only the primary key doesn't carry the old
+    /// one.
     pub fn stream_key(&self) -> &[String] {
         match self.replica_identity {
             'i' => &self.identity_key,

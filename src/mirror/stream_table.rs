@@ -1,4 +1,5 @@
-//! A mirrored table as the stream needs to know it: which events to take, and how rows are told apart.
+//! A mirrored table as the stream needs to know it: which events to take, and how rows are told
+//! apart.
 
 use super::ranges::KeyRange;
 use super::replica_identity::{Identity, flags};
@@ -19,17 +20,20 @@ pub struct StreamTable {
     pub key: Vec<String>,
     /// By what old rows come.
     pub identity: Identity,
-    /// Whether two keys are equal exactly when their bytes are, so that changes to one key may be folded.
+    /// Whether two keys are equal exactly when their bytes are, so that changes to one key may be
+    /// folded.
     pub key_folds: bool,
     pub standing: Standing,
     /// What is touched is told with each batch: the table is being compared with the source.
     pub recorded: bool,
-    /// A batch ends where a transaction that inserted here ends: somebody is told of the rows as they stand there.
+    /// A batch ends where a transaction that inserted here ends: somebody is told of the rows as
+    /// they stand there.
     pub told: bool,
-    /// Its definition was read under this snapshot. While its rows are being compared, that is: every snapshot that they are
-    /// compared under sees what this one sees.
+    /// Its definition was read under this snapshot. While its rows are being compared, that is:
+    /// every snapshot that they are compared under sees what this one sees.
     pub seen: Option<Snapshot>,
-    /// Tells one definition of the table from the next, so that plans made for an older one are dropped.
+    /// Tells one definition of the table from the next, so that plans made for an older one are
+    /// dropped.
     pub generation: u64,
 }
 
@@ -47,17 +51,18 @@ pub struct StreamColumn {
 pub enum Standing {
     /// Every event is applied.
     Ready,
-    /// The rows came in by chunks: each event is judged by the snapshot of its key's range. The ranges ascend
-    /// and tile all keys; only a table with one integer key has several.
+    /// The rows came in by chunks: each event is judged by the snapshot of its key's range. The
+    /// ranges ascend and tile all keys; only a table with one integer key has several.
     Judged(Vec<JudgedRange>),
-    /// Every event is applied, onto rows that may differ from the source's: they are being compared and mended.
+    /// Every event is applied, onto rows that may differ from the source's: they are being compared
+    /// and mended.
     Loose,
     /// No event is applied: the table failed.
     Filtered,
 }
 
-/// A key range, and the snapshot under which its rows were read; none yet: they will be, under a snapshot
-/// that sees every transaction that the stream has passed by then.
+/// A key range, and the snapshot under which its rows were read; none yet: they will be, under a
+/// snapshot that sees every transaction that the stream has passed by then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedRange {
     pub range: KeyRange,
@@ -80,14 +85,16 @@ pub enum Judgement {
     Filter,
 }
 
-/// How a Relation message's columns map to the table: what a [`Tuple`](crate::wire::Tuple) of it means.
+/// How a Relation message's columns map to the table: what a [`Tuple`](crate::wire::Tuple) of it
+/// means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The tuple's columns in order; None where the mirror leaves one out.
     pub columns: Vec<Option<String>>,
     /// Positions of the key columns in the tuple, in key order.
     pub key: Vec<usize>,
-    /// The source says of some column that it identifies rows. A partitioned table may have an identity in its leaves only.
+    /// The source says of some column that it identifies rows. A partitioned table may have an
+    /// identity in its leaves only.
     pub identifies: bool,
 }
 
@@ -115,7 +122,8 @@ impl StreamTable {
         if let Some(gone) = self.columns.iter().find(|column| place(&column.name).is_none()) {
             return Err(format!("the source no longer publishes column {}", gone.name));
         }
-        // Two columns of a type may have exchanged their names: the stream's order is the columns' own.
+        // Two columns of a type may have exchanged their names: the stream's order is the columns'
+        // own.
         let streamed = columns.iter().flatten();
         if let Some((column, _)) =
             self.columns.iter().zip(streamed).find(|(column, name)| column.name != **name)
@@ -123,7 +131,8 @@ impl StreamTable {
             return Err(format!("column {} is another one on the source", column.name));
         }
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
-        // Old rows are sent as their replica identity: another one doesn't tell this key, or tells of another.
+        // Old rows are sent as their replica identity: another one doesn't tell this key, or tells
+        // of another.
         if !self.identity.fits(relation) {
             return Err("the source changed the table's key or replica identity".to_owned());
         }
@@ -162,14 +171,16 @@ impl StreamTable {
     pub fn holds(&self, xid: u64) -> bool {
         match &self.standing {
             Standing::Ready => false,
-            // It is what a change of the table saw that was made since, and what lay before such a change, that doesn't fit.
+            // It is what a change of the table saw that was made since, and what lay before such a
+            // change, that doesn't fit.
             Standing::Loose => self.seen.as_ref().is_some_and(|seen| seen.sees(xid)),
             Standing::Judged(ranges) => ranges.iter().all(|judged| judged.holds(xid)),
             Standing::Filtered => true,
         }
     }
 
-    /// The same table, whose range will be read again, under a snapshot that sees what the stream has passed.
+    /// The same table, whose range will be read again, under a snapshot that sees what the stream
+    /// has passed.
     pub fn awaiting(&self, range: usize) -> StreamTable {
         let mut table = self.clone();
         if let Standing::Judged(ranges) = &mut table.standing
@@ -180,7 +191,8 @@ impl StreamTable {
         table
     }
 
-    /// Whether the relation's flags say that the key is as it was. They don't where all columns are flagged, or none.
+    /// Whether the relation's flags say that the key is as it was. They don't where all columns are
+    /// flagged, or none.
     pub fn is_key_told(&self, relation: &Relation) -> bool {
         !self.has_key() || relation.replica_identity != ReplicaIdentity::Full && flags(relation, &self.key)
     }
@@ -194,7 +206,8 @@ impl StreamTable {
         self.has_key() && self.key.iter().all(is_integer)
     }
 
-    /// Whether rows are told apart by a key; else updates and deletes carry whole rows, or don't come.
+    /// Whether rows are told apart by a key; else updates and deletes carry whole rows, or don't
+    /// come.
     pub fn has_key(&self) -> bool {
         !self.key.is_empty()
     }

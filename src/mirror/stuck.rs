@@ -1,5 +1,6 @@
-//! A source that fails to decode its own WAL, at the same place each time: a publication that its WAL there doesn't know, a row
-//! filter that fails for a row, a mistake of its own. Nothing that is done now changes what lies there.
+//! A source that fails to decode its own WAL, at the same place each time: a publication that its
+//! WAL there doesn't know, a row filter that fails for a row, a mistake of its own. Nothing that is
+//! done now changes what lies there.
 
 use crate::wire::Lsn;
 
@@ -18,7 +19,8 @@ impl Stuck {
         Stuck { at: Lsn::ZERO, why: String::new(), times: 0 }
     }
 
-    /// The stream failed in these words with everything before `at` applied. Some: it is no use to try again, and why.
+    /// The stream failed in these words with everything before `at` applied. Some: it is no use to
+    /// try again, and why.
     pub fn failed(&mut self, at: Lsn, why: &str) -> Option<String> {
         if (self.at, self.why.as_str()) != (at, why) {
             *self = Stuck { at, why: why.to_owned(), times: 0 };

@@ -1,4 +1,5 @@
-//! How far a mirrored table is, and why one failed: what the mirror decides by, beside the words that people read.
+//! How far a mirrored table is, and why one failed: what the mirror decides by, beside the words
+//! that people read.
 
 use super::quote::quote_literal;
 
@@ -17,7 +18,8 @@ pub enum TableState {
     Failed(Failure),
 }
 
-/// Why a table failed. It says what must be otherwise before the table may go on; [`Failure::cure`] says who looks whether it is.
+/// Why a table failed. It says what must be otherwise before the table may go on; [`Failure::cure`]
+/// says who looks whether it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// The source's table fails a check, or can have no mirror as it is.
@@ -91,8 +93,8 @@ impl Failure {
         }
     }
 
-    /// What it means that the destination said this of a table's rows. Without an SQLSTATE the mirror itself found that its table is
-    /// not as it made it.
+    /// What it means that the destination said this of a table's rows. Without an SQLSTATE the
+    /// mirror itself found that its table is not as it made it.
     pub fn of_refusal(sqlstate: Option<&str>) -> Failure {
         match sqlstate {
             // No such column, table, or unique index; another type.

@@ -1,4 +1,5 @@
-//! A timeline's history, as TIMELINE_HISTORY sends it: which timelines came before, and where each was left.
+//! A timeline's history, as TIMELINE_HISTORY sends it: which timelines came before, and where each
+//! was left.
 
 use crate::wire::Lsn;
 
@@ -7,7 +8,8 @@ use crate::wire::Lsn;
 pub struct History(Vec<(u32, Lsn)>);
 
 impl History {
-    /// Lines of number, position and reason, the oldest first; others (blank, comments) are passed over.
+    /// Lines of number, position and reason, the oldest first; others (blank, comments) are passed
+    /// over.
     pub fn parse(text: &str) -> History {
         let line = |line: &str| {
             let mut words = line.split_whitespace();

@@ -2,16 +2,17 @@
 //!
 //! The rule is to keep the type where that is safe and fall back to text, which is always right.
 //! money stays: its binary form is a count of the smallest unit, whatever the locale. Its text form
-//! means the same only to sessions with one lc_monetary, so those that use it must set C on both sides.
-//! Knows types only; what a table does with them is [`super::shape`]'s.
+//! means the same only to sessions with one lc_monetary, so those that use it must set C on both
+//! sides. Knows types only; what a table does with them is [`super::shape`]'s.
 
 use super::source_table::SourceType;
 
 /// A type of this side that stands for one of the source's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypeHere {
-    /// `format_type(oid, modifier)` here, with the source's modifier, under a search_path that has no
-    /// more than pg_catalog. The source prints its types, too, but what it prints is never SQL here.
+    /// `format_type(oid, modifier)` here, with the source's modifier, under a search_path that has
+    /// no more than pg_catalog. The source prints its types, too, but what it prints is never SQL
+    /// here.
     pub formatted: String,
     /// `pg_type.typtype`.
     pub kind: char,
@@ -72,8 +73,8 @@ pub fn map_type(source: &SourceType, resolver: Resolver<'_>) -> MappedType {
 /// are. `deterministic` is the collation's, None for a type without collations.
 ///
 /// False where equality is looser than bytes: numeric (1.0 and 1.00), floats (-0 and 0), interval
-/// (a month and 30 days), bpchar (trailing spaces), timetz, jsonb, citext, and types that fell back to
-/// text though the source compares them otherwise. Arrays and ranges are left out whole, rather
+/// (a month and 30 days), bpchar (trailing spaces), timetz, jsonb, citext, and types that fell back
+/// to text though the source compares them otherwise. Arrays and ranges are left out whole, rather
 /// than followed into what they contain: as keys they aren't worth a rule. inet would qualify by
 /// equality, but its text hides a mask of all bits that its bytes have.
 pub fn bytes_mean_equality(source: &SourceType, deterministic: Option<bool>) -> bool {
@@ -143,7 +144,8 @@ fn built_in(source: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
 
 fn array(source: &SourceType, element: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
     let mapped = mapped(element, resolver)?;
-    // An array's binary form holds its element type's OID, which is the same only for built-in ones.
+    // An array's binary form holds its element type's OID, which is the same only for built-in
+    // ones.
     let built_in = source.schema == "pg_catalog" && element.schema == "pg_catalog";
     Some(MappedType {
         sql_type: format!("{}[]", mapped.sql_type),
@@ -155,7 +157,8 @@ fn array(source: &SourceType, element: &SourceType, resolver: Resolver<'_>) -> O
 
 fn domain(source: &SourceType, resolver: Resolver<'_>) -> Option<MappedType> {
     let base = mapped(source.base.as_deref()?, resolver)?;
-    // On the wire a domain is its base type, so a domain of the same name over another type won't do.
+    // On the wire a domain is its base type, so a domain of the same name over another type won't
+    // do.
     let here = resolver(source).filter(|here| here.kind == 'd' && here.base.as_ref() == Some(&base.sql_type));
     Some(match here {
         Some(here) => MappedType { sql_type: here.formatted, missing_grant: here.missing_grant, ..base },

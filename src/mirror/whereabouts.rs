@@ -1,4 +1,5 @@
-//! What became, on the source, of a mirrored table that the publication has no longer. Names are quoted already.
+//! What became, on the source, of a mirrored table that the publication has no longer. Names are
+//! quoted already.
 
 /// Where such a table is.
 #[derive(Debug, Clone, PartialEq, Eq)]

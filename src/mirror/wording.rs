@@ -1,5 +1,6 @@
-//! What a value's text is made of beyond its type's name: an enum's labels, a composite's attributes. ALTER TYPE changes them
-//! without an event for any row, and the text of rows that were written before is another from then on.
+//! What a value's text is made of beyond its type's name: an enum's labels, a composite's
+//! attributes. ALTER TYPE changes them without an event for any row, and the text of rows that were
+//! written before is another from then on.
 
 use super::source_table::{SourceColumn, SourceTable, SourceType};
 
@@ -7,7 +8,8 @@ use super::source_table::{SourceColumn, SourceTable, SourceType};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wording {
     Same,
-    /// There are labels that weren't there. One may have been renamed since rows were written with it.
+    /// There are labels that weren't there. One may have been renamed since rows were written with
+    /// it.
     Grown,
     /// Labels were renamed; or attributes came, went or changed.
     Changed,

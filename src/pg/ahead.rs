@@ -1,8 +1,10 @@
-//! Columns that a source transaction added, added here before the transaction that did, in a commit of their own.
+//! Columns that a source transaction added, added here before the transaction that did, in a commit
+//! of their own.
 //!
-//! To add a column locks readers out until the commit, and the rest of the source's transaction may take long to apply. A column
-//! that no row has a value of yet shows as NULL, or as the constant that the source's rows got, which is what it will show when
-//! its transaction is applied. So it may come early, where everything else must come at once. It is noted until the stream brings it.
+//! To add a column locks readers out until the commit, and the rest of the source's transaction may
+//! take long to apply. A column that no row has a value of yet shows as NULL, or as the constant
+//! that the source's rows got, which is what it will show when its transaction is applied. So it
+//! may come early, where everything else must come at once. It is noted until the stream brings it.
 
 use super::drifting::{LOCK_WAITS, outcome_as, wait_for_locks};
 use super::follow::Following;
@@ -18,8 +20,9 @@ use crate::mirror::table_state::TableState;
 use crate::source::catalog::Seen;
 use crate::wire::Relation;
 
-/// Columns that are only added are added in a commit of their own, before the transaction that the stream is in: readers would be locked
-/// out until all of it is applied. Parts of it that are applied here already go, and the source sends them once more.
+/// Columns that are only added are added in a commit of their own, before the transaction that the
+/// stream is in: readers would be locked out until all of it is applied. Parts of it that are
+/// applied here already go, and the source sends them once more.
 pub(super) fn add_before(
     following: &mut Following<'_>,
     tables: &[Table],
@@ -54,8 +57,8 @@ pub(super) fn add_before(
     following.begin()
 }
 
-/// The columns that are to be added to the table, and to others that the catalog shows with more columns by now: one transaction may
-/// have altered many.
+/// The columns that are to be added to the table, and to others that the catalog shows with more
+/// columns by now: one transaction may have altered many.
 fn columns_to_add(
     tables: &[Table],
     table: &Table,
@@ -91,7 +94,8 @@ fn columns_to_add(
     Ok(to_add)
 }
 
-/// Whether nobody reads the table just now, or not for long; in the open transaction, which keeps nothing of it.
+/// Whether nobody reads the table just now, or not for long; in the open transaction, which keeps
+/// nothing of it.
 fn can_be_locked(table: &str) -> bool {
     let tried = transaction::subtransaction(|| {
         wait_for_locks(LOCK_WAITS)?;
@@ -124,7 +128,8 @@ pub fn only_adds(changes: &[Change]) -> bool {
     changes.iter().all(|change| matches!(change, Change::Add { .. }))
 }
 
-/// Adds the columns, with a default as long as rows come that don't know them. In the caller's transaction.
+/// Adds the columns, with a default as long as rows come that don't know them. In the caller's
+/// transaction.
 fn add(table: &str, changes: &[Change]) -> Result<(), Error> {
     for change in changes {
         let Change::Add { column, value } = change else { continue };
@@ -149,7 +154,8 @@ pub fn arrived(table: &str, changes: &[Change]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The table is taken in as it is by now: what was added ahead is one of its columns, or none. In the caller's transaction.
+/// The table is taken in as it is by now: what was added ahead is one of its columns, or none. In
+/// the caller's transaction.
 pub fn forget(table: &str) -> Result<(), Error> {
     let all = "UPDATE odoo_mirror_internal.columns_ahead SET arrived = true WHERE table_name = $1";
     sql::run(all, &[Some(table)]).map(drop)

@@ -85,7 +85,8 @@ mod odoo_mirror_internal {
     #[pg_extern(stable)]
     fn check_source(source: &str) -> JsonB {
         match SourceConfig::parse(source) {
-            // A user must not choose which of the server's files is read; only a superuser's setting may.
+            // A user must not choose which of the server's files is read; only a superuser's
+            // setting may.
             Ok(config) if config.passfile.is_some() => refuse(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 "passfile can't be given here",
@@ -105,7 +106,8 @@ mod odoo_mirror_internal {
         }
     }
 
-    /// Whether the inserts that a trigger sees are the stream's, being applied by the mirror's worker.
+    /// Whether the inserts that a trigger sees are the stream's, being applied by the mirror's
+    /// worker.
     #[pg_extern(volatile)]
     fn applies_inserts() -> bool {
         super::super::memory::applies_inserts()
@@ -130,7 +132,8 @@ mod odoo_mirror_internal {
         owner::caller_is_superuser()
     }
 
-    /// Wakes the worker when the calling transaction commits. `ends_life`: what it is doing isn't wanted any more.
+    /// Wakes the worker when the calling transaction commits. `ends_life`: what it is doing isn't
+    /// wanted any more.
     #[pg_extern(volatile)]
     fn wake(ends_life: default!(bool, false)) {
         pgrx::register_xact_callback(PgXactCallbackEvent::Commit, move || {
@@ -149,8 +152,8 @@ mod odoo_mirror_internal {
         let deadline = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
         let mut ask_at = Instant::now();
         loop {
-            // Tables that are being compared after a new beginning show nothing for sure; and what the source did to its tables no
-            // position in the stream proves.
+            // Tables that are being compared after a new beginning show nothing for sure; and what
+            // the source did to its tables no position in the stream proves.
             let shows = |board: &board::Board| {
                 !board.stale && board.applied_lsn >= wanted.0 && board.shown.to >= wanted.0
             };
@@ -170,7 +173,8 @@ mod odoo_mirror_internal {
         }
     }
 
-    /// Gives up the slot on the source and the replication origin here, for good; the rows stay. Waits until that is done.
+    /// Gives up the slot on the source and the replication origin here, for good; the rows stay.
+    /// Waits until that is done.
     #[pg_extern(volatile)]
     fn give_up() -> &'static str {
         require_worker();
@@ -236,13 +240,15 @@ fn refuse(
     unreachable!("reporting an error leaves the function")
 }
 
-/// Wakes the worker; with `cancel`, also from a statement, which may build an index for an hour or wait for a lock.
+/// Wakes the worker; with `cancel`, also from a statement, which may build an index for an hour or
+/// wait for a lock.
 pub(super) fn wake_worker(cancel: bool) {
     let (pid, lives) = board::read(|board| (board.worker_pid, board.lives)).unwrap_or_default();
     if pid == 0 {
         return;
     }
-    // SAFETY: the process array is looked up by pid; a latch may be set, and a statement cancelled, at any time.
+    // SAFETY: the process array is looked up by pid; a latch may be set, and a statement cancelled,
+    // at any time.
     unsafe {
         let process = pg_sys::BackendPidGetProc(pid);
         if !process.is_null() {

@@ -1,4 +1,5 @@
-//! Applies a batch of the stream and commits at its end: tries again where something was in the way, and notes what it showed of its tables.
+//! Applies a batch of the stream and commits at its end: tries again where something was in the
+//! way, and notes what it showed of its tables.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ impl Following<'_> {
         }
         let mut care = self.care;
         let mut waited = false;
-        // Parts of a long transaction that are applied already go with an abort: the stream must bring them again.
+        // Parts of a long transaction that are applied already go with an abort: the stream must
+        // bring them again.
         let whole = !self.open;
         loop {
             let Err(error) = self.try_batch(batch, care) else {
@@ -112,7 +114,8 @@ impl Following<'_> {
         transaction::attempt(hold_extension)
     }
 
-    /// The stream stands after the batch, before a change that doesn't fit its table. `began`: with this batch the local transaction began.
+    /// The stream stands after the batch, before a change that doesn't fit its table. `began`: with
+    /// this batch the local transaction began.
     fn meet(&mut self, batch: &Batch, unfit: &Unfit, began: bool) -> Result<(), Error> {
         let fresh = !self.open || began && batch.tables.is_empty();
         if !self.open {
@@ -121,7 +124,8 @@ impl Following<'_> {
         drifting::meet(self, unfit, fresh)
     }
 
-    /// Notes what the batch showed of its tables, in its transaction. True: some table changed its state.
+    /// Notes what the batch showed of its tables, in its transaction. True: some table changed its
+    /// state.
     fn settle(&mut self, batch: &Batch, results: &[Applied]) -> Result<bool, Error> {
         let mut changed = false;
         self.reconciling.note_batch(&mut self.applier, batch)?;
@@ -174,8 +178,8 @@ pub(super) fn first_care() -> Care {
     if CAREFUL.swap(false, Ordering::Relaxed) { Care::EachTable } else { Care::None }
 }
 
-/// Holds the extension's tables until the transaction ends, so that DROP EXTENSION waits for it, and fails when
-/// they are gone.
+/// Holds the extension's tables until the transaction ends, so that DROP EXTENSION waits for it,
+/// and fails when they are gone.
 pub(super) fn hold_extension() -> Result<(), Error> {
     let gone = || Error::retry("the extension was dropped");
     // SAFETY: syscache lookups and a lock, in a transaction.

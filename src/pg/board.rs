@@ -1,5 +1,5 @@
-//! What the worker tells while it works: positions, rates, progress, the last error. In shared memory, since
-//! uncommitted rows tell nobody how a long copy goes.
+//! What the worker tells while it works: positions, rates, progress, the last error. In shared
+//! memory, since uncommitted rows tell nobody how a long copy goes.
 //!
 //! Written by the mirror's workers, read by every backend. Nothing here decides anything.
 
@@ -18,7 +18,8 @@ use crate::wire::Lsn;
 /// Tables that have live figures; those beyond tell only what is committed.
 pub const LIVE_TABLES: usize = 512;
 
-// SAFETY: the name is the lock's own, and the lock is used only after shared memory is set up (see `attached`).
+// SAFETY: the name is the lock's own, and the lock is used only after shared memory is set up (see
+// `attached`).
 static BOARD: PgLwLock<Board> = unsafe { PgLwLock::new(c"odoo_mirror") };
 static ATTACHED: AtomicBool = AtomicBool::new(false);
 
@@ -195,7 +196,8 @@ pub struct LastError {
 pub struct Board {
     pub worker_pid: i32,
     pub state: State,
-    /// Since when in this state, µs since 2000-01-01 by our clock, as are all times here but those named otherwise.
+    /// Since when in this state, µs since 2000-01-01 by our clock, as are all times here but those
+    /// named otherwise.
     pub since: i64,
     pub message: Text<1000>,
     pub source_version: i32,
@@ -219,7 +221,8 @@ pub struct Board {
     pub shown: Shown,
     /// The mirror began anew, and not all tables have been compared since.
     pub stale: bool,
-    /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0: none.
+    /// Commit time of the oldest transaction received and not yet shown, by the source's clock; 0:
+    /// none.
     pub pending_since: i64,
     /// Our clock minus the source's.
     pub clock_offset: i64,
@@ -232,11 +235,13 @@ pub struct Board {
     /// Where the metrics endpoint listens, or why it doesn't.
     pub endpoint: Text<200>,
     pub error: LastError,
-    /// Set by uninstall(): the worker gives up slot and origin. 1: asked, 2: done, 3: failed (see error).
+    /// Set by uninstall(): the worker gives up slot and origin. 1: asked, 2: done, 3: failed (see
+    /// error).
     pub uninstall: u8,
     /// How often start(), stop() and the like were called: the worker looks what for.
     pub calls: u64,
-    /// How often stop(), start(), configure(), uninstall() and DROP EXTENSION were called, each of which ends the life that runs.
+    /// How often stop(), start(), configure(), uninstall() and DROP EXTENSION were called, each of
+    /// which ends the life that runs.
     pub will: u64,
     /// A life runs that any of these may cut short, also in the middle of a statement.
     pub lives: bool,
@@ -313,7 +318,8 @@ impl Board {
         }
     }
 
-    /// Seconds that the mirror is behind; None: unknown. Never compares the two servers' clocks directly.
+    /// Seconds that the mirror is behind; None: unknown. Never compares the two servers' clocks
+    /// directly.
     pub fn lag_seconds(&self, now: i64) -> Option<f64> {
         if self.caught_up_at == 0 && self.applied_lsn == 0 {
             return None;

@@ -1,5 +1,5 @@
-//! Copies key ranges: each in one local transaction that also notes the snapshot it was read under, so that a copy
-//! broken off at any point goes on with the ranges that are missing.
+//! Copies key ranges: each in one local transaction that also notes the snapshot it was read under,
+//! so that a copy broken off at any point goes on with the ranges that are missing.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -28,8 +28,8 @@ use crate::source::guarded::Wanted;
 use crate::source::link::{Event, Request};
 use crate::wire::Lsn;
 
-/// The first copy of all tables, before the stream starts: by copy workers at the same time, as far as there are
-/// any, and by this worker for what they leave.
+/// The first copy of all tables, before the stream starts: by copy workers at the same time, as far
+/// as there are any, and by this worker for what they leave.
 pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     board::set_state(State::Copying, "copying the tables");
     let oids: Vec<u32> =
@@ -56,8 +56,9 @@ pub fn first(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Marks ranges that were read before their table was rewritten, since a rewrite may change rows without an event:
-/// they are copied again. True: there were some. An Err inside: the source can't be asked now.
+/// Marks ranges that were read before their table was rewritten, since a rewrite may change rows
+/// without an event: they are copied again. True: there were some. An Err inside: the source can't
+/// be asked now.
 pub fn rewritten(network: &mut Network, only: Option<&str>) -> Result<Result<bool, Error>, Error> {
     let mut tables = transaction::transaction(registry::tables)?;
     tables.retain(|table| table.state == TableState::Copying && only.is_none_or(|name| name == table.name));
@@ -87,7 +88,8 @@ pub fn rewritten(network: &mut Network, only: Option<&str>) -> Result<Result<boo
 pub enum Guard {
     /// What was noted when the slot was made: the stream has not started.
     Noted,
-    /// Whatever the stream may have passed: it stands still now, and writers are looked for on the source.
+    /// Whatever the stream may have passed: it stands still now, and writers are looked for on the
+    /// source.
     Passed,
 }
 
@@ -145,7 +147,8 @@ pub fn range(
     }
 }
 
-/// Whether the source said that it lets nobody in, or passes by itself: the stream that runs is sound all the same.
+/// Whether the source said that it lets nobody in, or passes by itself: the stream that runs is
+/// sound all the same.
 fn no_session(error: &Error) -> bool {
     let refuses = |code: &str| code.starts_with("28") || code.starts_with("53");
     error.sqlstate.as_deref().is_some_and(|code| refuses(code) || error.verdict == Verdict::Retry)
@@ -279,7 +282,8 @@ fn copy_range(
             Event::Rows { id, rows: piece } if id == this => Ok(Ok(Some(piece))),
             Event::ChunkDone { id } if id == this => Ok(Ok(None)),
             Event::ChunkFailed { id, error } if id == this => Ok(Err(error)),
-            // A partition, say, went while it was read: it is found gone when the range is read again.
+            // A partition, say, went while it was read: it is found gone when the range is read
+            // again.
             Event::ChunkDrifted { id, why } if id == this => Ok(Err(Error::retry(why))),
             other => Err(other),
         })?;
@@ -308,7 +312,8 @@ fn copy_range(
     Ok(Copied::More)
 }
 
-/// How long the stream may stand still for a table's snapshot before it goes on and the table waits.
+/// How long the stream may stand still for a table's snapshot before it goes on and the table
+/// waits.
 const PAUSE_AT_MOST: Duration = Duration::from_secs(1);
 
 /// Tells this chunk's events from those of one that was given up.

@@ -1,4 +1,5 @@
-//! COPY into a mirror table from bytes that arrive over the link: `BeginCopyFrom` with a data source of our own.
+//! COPY into a mirror table from bytes that arrive over the link: `BeginCopyFrom` with a data
+//! source of our own.
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_int, c_void};
@@ -11,7 +12,8 @@ use crate::error::Error;
 /// Gives the next bytes; None at the end.
 pub type Feed<'a> = Box<dyn FnMut() -> Result<Option<Vec<u8>>, Error> + 'a>;
 
-/// The callback of `BeginCopyFrom` takes no argument, so what it reads from stands here while COPY runs.
+/// The callback of `BeginCopyFrom` takes no argument, so what it reads from stands here while COPY
+/// runs.
 struct Source {
     feed: Feed<'static>,
     piece: Vec<u8>,
@@ -32,11 +34,11 @@ pub enum Broken {
     Here(Error),
 }
 
-/// Copies into `odoo_mirror.table` what `feed` gives, in the open transaction, as the owner; returns the rows.
-/// On an error the caller aborts the transaction.
+/// Copies into `odoo_mirror.table` what `feed` gives, in the open transaction, as the owner;
+/// returns the rows. On an error the caller aborts the transaction.
 pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) -> Result<u64, Broken> {
-    // SAFETY: the lifetime is cut short again below: the source is taken out before `feed`'s borrows end, on
-    // every way out but a FATAL, which ends the process.
+    // SAFETY: the lifetime is cut short again below: the source is taken out before `feed`'s
+    // borrows end, on every way out but a FATAL, which ends the process.
     let feed: Feed<'static> = unsafe { std::mem::transmute::<Feed<'_>, Feed<'static>>(feed) };
     SOURCE
         .with_borrow_mut(|source| *source = Some(Source { feed, piece: Vec::new(), read: 0, failure: None }));
@@ -52,7 +54,8 @@ pub fn copy_in(table: &str, columns: &[String], binary: bool, feed: Feed<'_>) ->
 fn run(table: &str, columns: &[String], binary: bool) -> Result<u64, Error> {
     let _owner = AsOwner::switch()?;
     let name = CString::new(table).map_err(|_| Error::stop("a name holds a NUL"))?;
-    // SAFETY: in a transaction with a snapshot; lists and nodes live in its memory; the relation is closed after.
+    // SAFETY: in a transaction with a snapshot; lists and nodes live in its memory; the relation is
+    // closed after.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"odoo_mirror".as_ptr(), false);
         let oid = pg_sys::get_relname_relid(name.as_ptr(), schema);
@@ -115,7 +118,8 @@ unsafe extern "C-unwind" fn read(out: *mut c_void, _least: c_int, most: c_int) -
             Some(count) => return count as c_int,
             None => return 0,
         }
-        // Taken out while it runs: waiting serves interrupts, which may raise an error through here.
+        // Taken out while it runs: waiting serves interrupts, which may raise an error through
+        // here.
         let Some(mut source) = SOURCE.with_borrow_mut(Option::take) else { return 0 };
         let next = (source.feed)();
         let (more, failed) = match next {

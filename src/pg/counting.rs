@@ -1,4 +1,5 @@
-//! Counts what batches did: tallied while their transaction is open, shown and kept once it is committed.
+//! Counts what batches did: tallied while their transaction is open, shown and kept once it is
+//! committed.
 
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// Takes up the counters where they were left. Shared memory outlives a worker; where it holds more than the
-    /// tables, it is the newer.
+    /// Takes up the counters where they were left. Shared memory outlives a worker; where it holds
+    /// more than the tables, it is the newer.
     pub(super) fn load(progress: &mut Progress) -> Result<Counting, Error> {
         let noted = transaction::transaction(noted)?;
         let newer = |name: &str, noted: &Counts| {

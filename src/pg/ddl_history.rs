@@ -1,5 +1,5 @@
-//! What happened to the source's tables and what was done about it here: kept for odoo_mirror.ddl_history(), in the caller's
-//! transaction.
+//! What happened to the source's tables and what was done about it here: kept for
+//! odoo_mirror.ddl_history(), in the caller's transaction.
 
 use super::sql;
 use crate::error::Error;

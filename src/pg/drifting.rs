@@ -1,10 +1,12 @@
-//! Drift: what the source does to its tables is done here too, by itself, and the stream never stops for it. What is to be
-//! done, `mirror/drift.rs` decides.
+//! Drift: what the source does to its tables is done here too, by itself, and the stream never
+//! stops for it. What is to be done, `mirror/drift.rs` decides.
 //!
-//! There are two ways to hear of it. The stream brings a change that doesn't fit its table: then it stands before that change, within
-//! a source transaction perhaps, and the table is altered in the open local one. Or the catalog, looked at now and then, differs:
-//! then the stream passes what the catalog was read after, and stands still while it is looked at once more. Where neither
-//! proves how the rows are, the table is taken over as it is by now, and its rows are compared while readers keep them.
+//! There are two ways to hear of it. The stream brings a change that doesn't fit its table: then it
+//! stands before that change, within a source transaction perhaps, and the table is altered in the
+//! open local one. Or the catalog, looked at now and then, differs: then the stream passes what the
+//! catalog was read after, and stands still while it is looked at once more. Where neither proves
+//! how the rows are, the table is taken over as it is by now, and its rows are compared while
+//! readers keep them.
 
 use std::time::{Duration, Instant};
 
@@ -28,10 +30,12 @@ use crate::source::link::{Event, Request};
 use crate::source::stream::StreamCommand;
 use crate::wire::{Lsn, Relation};
 
-/// A table that couldn't be altered now is tried again after this long: somebody reads it, or alters it on the source.
+/// A table that couldn't be altered now is tried again after this long: somebody reads it, or
+/// alters it on the source.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// How long to wait for a reader of a table that is to be altered: the stream stands still meanwhile.
+/// How long to wait for a reader of a table that is to be altered: the stream stands still
+/// meanwhile.
 pub(super) const LOCK_WAITS: &str = "500ms";
 
 /// The part of following the stream that follows the source's schema.
@@ -64,14 +68,15 @@ impl Drifting {
         self.noticed.is_some() || self.again_at.is_some()
     }
 
-    /// A snapshot showed a table otherwise than it is known here: what is published is looked at soon.
+    /// A snapshot showed a table otherwise than it is known here: what is published is looked at
+    /// soon.
     pub(super) fn suspect(&mut self) {
         self.suspects = true;
     }
 }
 
-/// The stream stands before a change that doesn't fit its table; the changes before it are applied in the open transaction. `fresh`: there
-/// are none of its own transaction.
+/// The stream stands before a change that doesn't fit its table; the changes before it are applied
+/// in the open transaction. `fresh`: there are none of its own transaction.
 pub(super) fn meet(following: &mut Following<'_>, unfit: &Unfit, fresh: bool) -> Result<(), Error> {
     let tables = transaction::attempt(registry::tables)?;
     let table =
@@ -153,8 +158,8 @@ pub(super) fn notice(
     let mut found = Vec::new();
     for table in following.tables.iter().filter(|table| table.is_sound()) {
         let now = published.iter().find(|now| now.oid == table.source.oid);
-        // One that is being compared anyway is compared once more when it is ready: a table that is emptied again and again
-        // would never be.
+        // One that is being compared anyway is compared once more when it is ready: a table that is
+        // emptied again and again would never be.
         let waits = |now: &SourceTable| {
             table.state == TableState::Reconciling && drift::only_moved(&table.source, now)
         };
@@ -191,8 +196,8 @@ pub(super) fn tend(following: &mut Following<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The stream has passed what was noticed: it stands still now, and if the catalog still says the same, that is how the
-/// tables are at this point.
+/// The stream has passed what was noticed: it stands still now, and if the catalog still says the
+/// same, that is how the tables are at this point.
 fn settle(following: &mut Following<'_>) -> Result<(), Error> {
     pause(following)?;
     let Some(noticed) = following.drifting.noticed.take() else { return Ok(()) };
@@ -247,7 +252,8 @@ fn settle(following: &mut Following<'_>) -> Result<(), Error> {
     reload(following)
 }
 
-/// Tables that can't be followed are taken over as they are by now, and their rows compared; readers keep them.
+/// Tables that can't be followed are taken over as they are by now, and their rows compared;
+/// readers keep them.
 fn take_over(following: &mut Following<'_>) -> Result<(), Error> {
     following.drifting.again_at = Some(Instant::now() + AGAIN);
     let Ok(seen) = look(following)? else { return Ok(()) };
@@ -312,7 +318,8 @@ fn take_over_in(
     ddl_history::note(&table.name, why, &done)
 }
 
-/// Alters the mirror's table, in the caller's transaction, and notes what it stands on from then on.
+/// Alters the mirror's table, in the caller's transaction, and notes what it stands on from then
+/// on.
 fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool) -> Result<(), Error> {
     let shape = MirrorShape::of(becomes, &type_here)
         .map_err(|error| Error::retry_slowly(error.to_string()).hint(error.hint()))?;
@@ -332,7 +339,8 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
     if changes.is_empty() {
         return Ok(());
     }
-    // Views that show a new column are built anew when the transaction is over: that would lock their readers out, too.
+    // Views that show a new column are built anew when the transaction is over: that would lock
+    // their readers out, too.
     if !ahead::only_adds(changes) {
         objects::refresh()?;
     }
@@ -391,7 +399,8 @@ fn with_size(table: &Table, now: &SourceTable) -> SourceTable {
     SourceTable { bytes: table.source.bytes, ..now.clone() }
 }
 
-/// A description that the table's rows were not compared for: what was seen when they last were, still counts.
+/// A description that the table's rows were not compared for: what was seen when they last were,
+/// still counts.
 fn as_kept(table: &Table, now: &SourceTable) -> SourceTable {
     SourceTable { seen: table.source.seen.clone(), ..with_size(table, now) }
 }

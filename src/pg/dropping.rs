@@ -1,5 +1,5 @@
-//! DROP EXTENSION waits for the worker's transactions: for one that waits for a lock, or builds an index, that may be long. So the
-//! worker is told before, by whoever runs the statement.
+//! DROP EXTENSION waits for the worker's transactions: for one that waits for a lock, or builds an
+//! index, that may be long. So the worker is told before, by whoever runs the statement.
 
 use std::ffi::CStr;
 

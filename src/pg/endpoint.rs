@@ -1,4 +1,5 @@
-//! Keeps the metrics endpoint as the setting says, and gives it what to serve: from the main thread, between its own work.
+//! Keeps the metrics endpoint as the setting says, and gives it what to serve: from the main
+//! thread, between its own work.
 
 use std::cell::RefCell;
 use std::net::TcpListener;

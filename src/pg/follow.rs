@@ -1,4 +1,5 @@
-//! Follows the stream: has each batch applied, confirms what is on disk, and between batches keeps the mirror's own notes.
+//! Follows the stream: has each batch applied, confirms what is on disk, and between batches keeps
+//! the mirror's own notes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use crate::source::stream::{Bounds, StreamRequest};
 use crate::source::watch::Watched;
 use crate::wire::Lsn;
 
-/// Most bytes that a batch gathers: with one filling, one handed over and one being applied, the bound of memory.
+/// Most bytes that a batch gathers: with one filling, one handed over and one being applied, the
+/// bound of memory.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// How often the position is written to a table, and an idle one confirmed.
@@ -65,7 +67,8 @@ pub fn follow(
     }
     let mut following = Following::new(network, settings, tables, progress, counting, start);
     following.applier.hold(transaction::transaction(quarantine::held)?);
-    // Transactions that an earlier life passed may still be invisible to a snapshot: while they are, they hold locks.
+    // Transactions that an earlier life passed may still be invisible to a snapshot: while they
+    // are, they hold locks.
     let oids = following.tables.iter().map(|table| table.source.oid).collect();
     let pick = |event| match event {
         Event::Writers(writers) => Ok(writers),
@@ -132,8 +135,8 @@ pub(super) struct Following<'a> {
     pub(super) proving: shown::Proving,
     /// New invoices are told.
     tells: bool,
-    /// What had to wait for somebody's lock or transaction on the source is tried again then: the other tables don't stand still
-    /// for it all the time.
+    /// What had to wait for somebody's lock or transaction on the source is tried again then: the
+    /// other tables don't stand still for it all the time.
     pub(super) source_again_at: Instant,
     /// Tables whose copy waits for something on the source, until when others go first.
     pub(super) copies_put_off: HashMap<String, Instant>,
@@ -289,7 +292,8 @@ impl<'a> Following<'a> {
     }
 
     pub(super) fn stream_tables(&self) -> Vec<Arc<StreamTable>> {
-        // A renamed table stands in the registry under both names; the one that failed must not hide the other.
+        // A renamed table stands in the registry under both names; the one that failed must not
+        // hide the other.
         let (failed, sound): (Vec<&Table>, Vec<&Table>) =
             self.tables.iter().partition(|table| table.state.is_failed());
         let all = failed.into_iter().chain(sound);
@@ -317,9 +321,10 @@ impl<'a> Following<'a> {
         self.last_look = None;
     }
 
-    /// Brings the stream to a halt between two transactions; what it had gathered is applied. The next round of [`tending::tend`]
-    /// resumes it. A transaction whose rest doesn't come ends the life, as it does elsewhere: when the source is silent for too long, or
-    /// the mirror is wanted no more.
+    /// Brings the stream to a halt between two transactions; what it had gathered is applied. The
+    /// next round of [`tending::tend`] resumes it. A transaction whose rest doesn't come ends the
+    /// life, as it does elsewhere: when the source is silent for too long, or the mirror is wanted
+    /// no more.
     pub(super) fn pause(&mut self) -> Result<(), Error> {
         if self.stream.is_paused() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Passes the gate at a life's start; after a refusal begins anew by itself where it may: a new slot, and all tables
-//! compared with the source's while readers keep their rows.
+//! Passes the gate at a life's start; after a refusal begins anew by itself where it may: a new
+//! slot, and all tables compared with the source's while readers keep their rows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,9 +25,9 @@ use crate::source::inspect::Inspection;
 use crate::source::link::{Event, Request};
 use crate::wire::Lsn;
 
-/// Refuses this very database as its own source, however the way there is called: its mirrors would be mirrored,
-/// and so on. A copy of this server, running elsewhere, has its identifier and OIDs, but was started at
-/// another time.
+/// Refuses this very database as its own source, however the way there is called: its mirrors would
+/// be mirrored, and so on. A copy of this server, running elsewhere, has its identifier and OIDs,
+/// but was started at another time.
 pub fn not_this_database(inspection: &Inspection) -> Result<(), Error> {
     let identity = &inspection.identity;
     // SAFETY: reads what this process has known since its start.
@@ -113,7 +113,8 @@ fn found(inspection: &Inspection, settings: &Settings) -> Result<gate::Found, Er
     })
 }
 
-/// Somebody else was reading the slot when this worker came to it: another mirror perhaps, a clone of this one.
+/// Somebody else was reading the slot when this worker came to it: another mirror perhaps, a clone
+/// of this one.
 static CONTESTED: AtomicBool = AtomicBool::new(false);
 
 /// Notes that the slot was found in use (or that it is ours, once the stream runs).
@@ -150,7 +151,8 @@ fn permit(
     error.map_or(Ok(()), Err)
 }
 
-/// What the source lacks of the tables that are mirrored; None: it has them all, with the same keys.
+/// What the source lacks of the tables that are mirrored; None: it has them all, with the same
+/// keys.
 fn unlike(inspection: &Inspection, known: &[Table]) -> Option<String> {
     let sources: Vec<SourceTable> = inspection.tables.iter().map(|found| found.table.clone()).collect();
     let shapes = transaction::transaction(|| Ok(naming::shapes(&sources, known, |_| true)));
@@ -237,7 +239,8 @@ fn begin_anew(
     Ok(progress)
 }
 
-/// Whether standbys keep the slot is a setting, which may have changed since the slot was made. From 17 on they can.
+/// Whether standbys keep the slot is a setting, which may have changed since the slot was made.
+/// From 17 on they can.
 pub fn fit_slot(network: &mut Network, settings: &Settings, inspection: &Inspection) -> Result<(), Error> {
     let failover = guc::FAILOVER_SLOT.get();
     let other = inspection.slot.as_ref().is_some_and(|slot| slot.failover != failover);
@@ -265,7 +268,8 @@ pub fn given_up(why: &str) {
     }
 }
 
-/// The place in the source's WAL where the mirror stands leads nowhere: the next start makes a new slot.
+/// The place in the source's WAL where the mirror stands leads nowhere: the next start makes a new
+/// slot.
 pub fn give_up_place(why: &str) -> Result<(), Error> {
     transaction::transaction(|| progress::set_refused(why))?;
     Err(Error::gate(why))
@@ -282,8 +286,8 @@ fn wait_after_giving_up(why: &str) -> Result<(), Error> {
         .hint("The rows here stay as they are, and go stale meanwhile. Mend what keeps the mirror from applying, or raise odoo_mirror.give_up_slot_at."))
 }
 
-/// Whether changes could be applied here: tables that nobody locks, and room on the disk. A new slot would only keep WAL
-/// otherwise.
+/// Whether changes could be applied here: tables that nobody locks, and room on the disk. A new
+/// slot would only keep WAL otherwise.
 fn can_write(known: &[Table]) -> Result<(), Error> {
     transaction::begin();
     let tried = transaction::attempt(|| {
@@ -296,8 +300,9 @@ fn can_write(known: &[Table]) -> Result<(), Error> {
                     .map_err(|error| error.while_doing(&format!("table \"{}\"", table.name)))?;
             }
         }
-        // Some megabytes in a file of their own, which goes with the abort. A temporary table's: an unlogged one, emptied and rolled
-        // back, keeps a server that crashes before the abort is on disk from starting again ("could not create file: File exists").
+        // Some megabytes in a file of their own, which goes with the abort. A temporary table's: an
+        // unlogged one, emptied and rolled back, keeps a server that crashes before the abort is on
+        // disk from starting again ("could not create file: File exists").
         sql::run("SET LOCAL temp_tablespaces = ''", &[])?;
         sql::run("CREATE TEMPORARY TABLE odoo_mirror_room (filler text)", &[])?;
         sql::run("ALTER TABLE pg_temp.odoo_mirror_room ALTER COLUMN filler SET STORAGE PLAIN", &[])?;
@@ -320,7 +325,8 @@ fn take_job_along(job: &str) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Looks whether all tables have been compared since the mirror began anew: then nothing is stale any more.
+/// Looks whether all tables have been compared since the mirror began anew: then nothing is stale
+/// any more.
 pub fn settle(progress: &mut Progress, tables: &[Table]) -> Result<(), Error> {
     if progress.stale && tables.iter().all(|table| table.state.is_settled()) {
         transaction::transaction(|| {

@@ -176,7 +176,8 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::empty(),
     );
-    // Where secrets lie is for a superuser to say: a file or a variable of the server is not a user's to read.
+    // Where secrets lie is for a superuser to say: a file or a variable of the server is not a
+    // user's to read.
     GucRegistry::define_string_guc(
         c"odoo_mirror.passfile",
         c"A file of the server, in the format of .pgpass, with the source's password.",
@@ -242,7 +243,8 @@ pub fn give_up_slot_at() -> Option<i64> {
     Some(i64::from(GIVE_UP_SLOT_AT.get())).filter(|megabytes| *megabytes >= 0)
 }
 
-/// The settings that count from a life of the mirror to the next; changed by a reload, they begin a new one.
+/// The settings that count from a life of the mirror to the next; changed by a reload, they begin a
+/// new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
     failover_slot: bool,

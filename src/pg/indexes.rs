@@ -1,4 +1,5 @@
-//! Secondary indexes of mirrored tables: after the data, since building one is cheaper than growing it.
+//! Secondary indexes of mirrored tables: after the data, since building one is cheaper than growing
+//! it.
 
 use super::board::{self, Text};
 use super::owner::AsOwner;
@@ -13,7 +14,8 @@ pub enum Others {
     Await,
 }
 
-/// Builds what is missing on tables whose rows are in, until `wanted` fails. An index whose column isn't there is left out.
+/// Builds what is missing on tables whose rows are in, until `wanted` fails. An index whose column
+/// isn't there is left out.
 pub fn build_all(others: Others, wanted: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
     while build_next(others)? {
         board::write(|board| board.message = Text::new(""));

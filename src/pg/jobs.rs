@@ -1,4 +1,5 @@
-//! What was asked of the worker: resync() and verify(). Each takes its turn table by table (`reconcile`); here they begin and end.
+//! What was asked of the worker: resync() and verify(). Each takes its turn table by table
+//! (`reconcile`); here they begin and end.
 
 use std::time::Duration;
 

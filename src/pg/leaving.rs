@@ -1,5 +1,5 @@
-//! Tables that left the publication: their rows stay, and they say what became of them on the source. When the mirror's
-//! table is gone as well, they are forgotten.
+//! Tables that left the publication: their rows stay, and they say what became of them on the
+//! source. When the mirror's table is gone as well, they are forgotten.
 
 use super::follow::Following;
 use super::registry::{self, Table};
@@ -11,7 +11,8 @@ use crate::mirror::whereabouts::Whereabouts;
 use crate::source::link::{Event, Request};
 use crate::source::whereabouts::Lost;
 
-/// The table isn't published any more; the hint stands until the source is asked what became of it. In the caller's transaction.
+/// The table isn't published any more; the hint stands until the source is asked what became of it.
+/// In the caller's transaction.
 pub fn leave(table: &Table, hint: &str) -> Result<(), Error> {
     if !is_here(&table.name)? {
         return forget(&table.name);

@@ -1,4 +1,5 @@
-//! What the looks at the source tell of themselves: a mirror that can't see its source says so, while its stream goes on.
+//! What the looks at the source tell of themselves: a mirror that can't see its source says so,
+//! while its stream goes on.
 //!
 //! On the board, written as the looks come, whatever the main thread is waiting for.
 
@@ -55,7 +56,8 @@ pub fn succeeded(slot: Option<&SlotState>) {
     });
 }
 
-/// A look at the source failed. What the stream brings is applied; what it doesn't tell goes unnoticed.
+/// A look at the source failed. What the stream brings is applied; what it doesn't tell goes
+/// unnoticed.
 pub fn failed(look: &LookFailed) {
     let (now, error) = (board::now(), &look.error);
     board::write(|board| {

@@ -1,5 +1,5 @@
-//! The memory of new invoices: which ones the stream brought, told where their source transaction ends. What is told is
-//! said in sql/memory.sql.
+//! The memory of new invoices: which ones the stream brought, told where their source transaction
+//! ends. What is told is said in sql/memory.sql.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,7 +10,8 @@ use super::{sql, transaction};
 use crate::error::Error;
 
 thread_local! {
-    /// Inserts of the stream into a ready table are being applied. Only the worker's own code sets it.
+    /// Inserts of the stream into a ready table are being applied. Only the worker's own code sets
+    /// it.
     static APPLIES: Cell<bool> = const { Cell::new(false) };
     /// Invoices that the open transaction brought.
     static NEW: RefCell<Vec<i32>> = const { RefCell::new(Vec::new()) };
@@ -57,7 +58,8 @@ pub fn remember(id: i32) {
     }
 }
 
-/// How many invoices the open transaction brought so far: what a part of it brings that is taken back goes with [`back_to`].
+/// How many invoices the open transaction brought so far: what a part of it brings that is taken
+/// back goes with [`back_to`].
 pub fn mark() -> usize {
     NEW.with_borrow(Vec::len)
 }
@@ -72,7 +74,8 @@ pub fn forget() {
     NEW.with_borrow_mut(Vec::clear);
 }
 
-/// At a source commit, in the transaction that shows it: tells what came. A memory that fails is noted, and holds nothing up.
+/// At a source commit, in the transaction that shows it: tells what came. A memory that fails is
+/// noted, and holds nothing up.
 pub fn tell() -> Result<(), Error> {
     let new = NEW.with_borrow_mut(std::mem::take);
     if new.is_empty() {
@@ -115,14 +118,16 @@ fn note(error: &Error) -> Result<(), Error> {
     .map(drop)
 }
 
-/// While it lives, other people's triggers fire and foreign keys are checked, as for anybody: the memory is not mirrored.
+/// While it lives, other people's triggers fire and foreign keys are checked, as for anybody: the
+/// memory is not mirrored.
 struct AsOrigin {
     level: i32,
 }
 
 impl AsOrigin {
     fn begin() -> AsOrigin {
-        // SAFETY: a setting of this session, taken back with the nest level, or by the subtransaction's end.
+        // SAFETY: a setting of this session, taken back with the nest level, or by the
+        // subtransaction's end.
         unsafe {
             let level = pg_sys::NewGUCNestLevel();
             pg_sys::set_config_option(

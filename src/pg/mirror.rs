@@ -1,5 +1,5 @@
-//! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the stream until it
-//! is stopped or fails.
+//! One life of the mirror: connect, look, pass the gate, copy what is missing, then follow the
+//! stream until it is stopped or fails.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -38,7 +38,8 @@ static STUCK: Mutex<Stuck> = Mutex::new(Stuck::new());
 /// A life that failed.
 pub struct Ended {
     pub error: Error,
-    /// It followed the source for a while before: whatever ends it is not what kept the one before from that.
+    /// It followed the source for a while before: whatever ends it is not what kept the one before
+    /// from that.
     pub streamed: bool,
 }
 
@@ -101,7 +102,8 @@ fn live(network: &mut Network, settings: &Settings) -> Result<(), Error> {
     gate::not_this_database(&inspection)?;
     board::set_slot(inspection.slot.as_ref());
     board::write(|board| board.source_version = inspection.identity.server_version_num);
-    // For a new slot nothing that is here counts: every table is taken in anew, in place of what it holds.
+    // For a new slot nothing that is here counts: every table is taken in anew, in place of what it
+    // holds.
     let (progress, known) = match progress {
         Some(progress) => {
             let progress = gate::go_on(network, &inspection, settings, &known, progress)?;
@@ -142,8 +144,8 @@ pub fn connector(settings: &Settings) -> Result<Connector, Error> {
     Ok(if by_superuser { connector } else { connector.limited(guc::limits()?) })
 }
 
-/// Looks at the source; `streaming`: our own stream runs meanwhile. An Err inside is the source's: it can't be looked at, or can't
-/// be mirrored from as it is. The outer one ends this life.
+/// Looks at the source; `streaming`: our own stream runs meanwhile. An Err inside is the source's:
+/// it can't be looked at, or can't be mirrored from as it is. The outer one ends this life.
 pub fn inspect(
     network: &mut Network,
     settings: &Settings,
@@ -260,7 +262,8 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
                 }
             }
             (Ok(shape), None, Some(table)) if table.source.oid != source.oid => {
-                // Dropped and made again under its name, or another table that would have it here: nothing of the old one counts.
+                // Dropped and made again under its name, or another table that would have it here:
+                // nothing of the old one counts.
                 take_in(source, shape, &found.ranges, filling)?;
                 let what = if naming::is_of(table, source) { "dropped and made anew" } else { "published" };
                 ddl_history::note(&shape.name, what, COMPARED)?;
@@ -308,7 +311,8 @@ fn failed_check(inspection: &Inspection, source: &SourceTable) -> Option<Error> 
     })
 }
 
-/// The mirrored table that the source calls otherwise by now, by a name that nothing else has here: it will be renamed.
+/// The mirrored table that the source calls otherwise by now, by a name that nothing else has here:
+/// it will be renamed.
 pub fn renamed<'a>(known: &'a [Table], now: &SourceTable) -> Option<&'a Table> {
     let name = mirror_name(&now.schema, &now.name);
     let renamed = known.iter().find(|table| !table.state.is_failed() && table.source.oid == now.oid)?;
@@ -317,12 +321,12 @@ pub fn renamed<'a>(known: &'a [Table], now: &SourceTable) -> Option<&'a Table> {
 
 const COMPARED: &str = "taken in as it is by now; its rows are compared with the source's";
 
-/// A failure that only another try can prove to be over is tried again after so many seconds: with the looks that come every
-/// `poll_interval`, that is within half a minute.
+/// A failure that only another try can prove to be over is tried again after so many seconds: with
+/// the looks that come every `poll_interval`, that is within half a minute.
 const TRY_AFTER: i64 = 10;
 
-/// Whether a table that failed is to be taken in, now that it passes all checks: its cause is gone, may be, or the table isn't what
-/// it was then.
+/// Whether a table that failed is to be taken in, now that it passes all checks: its cause is gone,
+/// may be, or the table isn't what it was then.
 pub fn heals(table: &Table, now: &SourceTable) -> bool {
     let Some(failure) = table.state.failure() else { return false };
     if failure == Failure::NameTaken {

@@ -1,12 +1,13 @@
-//! Under which name each table of the source is mirrored, and under which it stands in the registry when another has that name.
+//! Under which name each table of the source is mirrored, and under which it stands in the registry
+//! when another has that name.
 
 use super::registry::Table;
 use super::table_making::type_here;
 use crate::mirror::shape::{Claim, MirrorShape, ShapeError, mirror_name};
 use crate::mirror::source_table::SourceTable;
 
-/// The shapes of all published tables. Who is mirrored keeps its name, whatever the order in which they are found; a table that is
-/// `fit` goes before one that isn't.
+/// The shapes of all published tables. Who is mirrored keeps its name, whatever the order in which
+/// they are found; a table that is `fit` goes before one that isn't.
 pub fn shapes(
     sources: &[SourceTable],
     known: &[Table],
@@ -31,7 +32,8 @@ pub fn is_of(table: &Table, source: &SourceTable) -> bool {
     table.source.schema == source.schema && table.source.name == source.name
 }
 
-/// The name under which the registry has a table of the source: that of its mirror, unless that is another's.
+/// The name under which the registry has a table of the source: that of its mirror, unless that is
+/// another's.
 pub fn entry(
     source: &SourceTable,
     shape: Result<&MirrorShape, &ShapeError>,
@@ -59,7 +61,8 @@ pub fn entry(
     }
 }
 
-/// Whether the name that a table would be mirrored under is free by now: what had it isn't published any more, or is called otherwise.
+/// Whether the name that a table would be mirrored under is free by now: what had it isn't
+/// published any more, or is called otherwise.
 pub fn is_free(source: &SourceTable, known: &[Table], published: &[SourceTable]) -> bool {
     let name = mirror_name(&source.schema, &source.name);
     let holds = |table: &Table| {

@@ -106,8 +106,8 @@ impl Network {
         self.wait_for(pick)
     }
 
-    /// Waits for an event that `pick` takes. What else comes, a batch perhaps, is kept for `next`: nothing of the stream may get lost
-    /// here.
+    /// Waits for an event that `pick` takes. What else comes, a batch perhaps, is kept for `next`:
+    /// nothing of the stream may get lost here.
     pub fn wait_for<T>(&mut self, mut pick: impl FnMut(Event) -> Result<T, Event>) -> Result<T, Error> {
         let mut kept = std::mem::take(&mut self.kept);
         let picked = loop {
@@ -122,7 +122,8 @@ impl Network {
         picked
     }
 
-    /// Takes what has come, for `next`: who waits for something else than events must not hold up the network thread.
+    /// Takes what has come, for `next`: who waits for something else than events must not hold up
+    /// the network thread.
     pub fn gather(&mut self) -> Result<(), Error> {
         let mut kept = std::mem::take(&mut self.kept);
         let mut gathered = Ok(());
@@ -182,7 +183,8 @@ impl Network {
                     Event::Lent(lent) => {
                         self.stream.iter_mut().for_each(|stream| stream.lent = Some(lent));
                     }
-                    // Whatever the main thread is waiting for, readers are told that nobody sees the source.
+                    // Whatever the main thread is waiting for, readers are told that nobody sees
+                    // the source.
                     Event::LookFailed(failed) => looks::failed(&failed),
                     Event::Watched(watched) => {
                         looks::succeeded(watched.slot.as_ref());
@@ -196,7 +198,8 @@ impl Network {
             if let (Some(reading), Some(stream)) = (reading, &mut self.stream)
                 && let Some(lent) = stream.lent
             {
-                // Only by a lending that was told: whatever is handed over before another one comes first.
+                // Only by a lending that was told: whatever is handed over before another one comes
+                // first.
                 let read = stream.lease.read(lent, reading.open, reading.eager);
                 wait::serve_interrupts_of_the_worker();
                 match read {
@@ -233,7 +236,8 @@ impl Network {
         }
     }
 
-    /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it can't.
+    /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it
+    /// can't.
     pub fn rewind(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.lease.rewind())
     }
@@ -264,7 +268,8 @@ fn calls() -> (u64, u64) {
 /// How long to wait for an event before looking whether the mirror is still wanted.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The stream's rest is as long as the kernel's usual latitude with sleeping threads, 50 µs, which would double it.
+/// The stream's rest is as long as the kernel's usual latitude with sleeping threads, 50 µs, which
+/// would double it.
 fn sleep_precisely() {
     #[cfg(target_os = "linux")]
     // SAFETY: sets a property of this thread.
@@ -273,7 +278,8 @@ fn sleep_precisely() {
     }
 }
 
-/// Starts a thread with every signal blocked: a handler of the server's on a thread of ours would corrupt it.
+/// Starts a thread with every signal blocked: a handler of the server's on a thread of ours would
+/// corrupt it.
 pub fn spawn_quietly(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     // SAFETY: plain calls on local sets; the main thread's mask is as before afterwards.
     unsafe {

@@ -1,5 +1,6 @@
-//! What people read, beside the tables: views over them, and who may read what. What is said in SQL is decided there
-//! (sql/views, sql/roles.sql); here it is run, in the caller's transaction, with the owner's rights.
+//! What people read, beside the tables: views over them, and who may read what. What is said in SQL
+//! is decided there (sql/views, sql/roles.sql); here it is run, in the caller's transaction, with
+//! the owner's rights.
 //!
 //! None of it is a member of the extension, nor depends on one: DROP EXTENSION leaves it.
 
@@ -8,7 +9,8 @@ use super::{sql, transaction};
 use crate::error::Error;
 use crate::source::comments::Comments;
 
-/// Builds the views as the tables are by now, protects what is new, and says what it is. Cheap when nothing changed.
+/// Builds the views as the tables are by now, protects what is new, and says what it is. Cheap when
+/// nothing changed.
 pub fn refresh() -> Result<(), Error> {
     build_views(None)?;
     sql::run("SELECT odoo_mirror_internal.hang_memory()", &[])?;
@@ -35,8 +37,8 @@ pub fn note_comments(table: &str, says: &Comments) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Lets go of a table's columns, so that they may be changed: views of ours show NULL in their place until the next
-/// [`refresh`], in the same transaction.
+/// Lets go of a table's columns, so that they may be changed: views of ours show NULL in their
+/// place until the next [`refresh`], in the same transaction.
 pub fn let_go_of(table: &str) -> Result<(), Error> {
     build_views(Some(table))
 }

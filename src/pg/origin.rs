@@ -13,11 +13,13 @@ fn name() -> CString {
     CString::new(format!("odoo_mirror_{}", u32::from(database))).unwrap_or_default()
 }
 
-/// Takes the origin for this session, made if it isn't there, and returns its position. In a transaction. What it stands for is on disk
-/// then: the source will be told that it is here, and commits of the life before may have been in memory only.
+/// Takes the origin for this session, made if it isn't there, and returns its position. In a
+/// transaction. What it stands for is on disk then: the source will be told that it is here, and
+/// commits of the life before may have been in memory only.
 pub fn set_up() -> Lsn {
     let name = name();
-    // SAFETY: in a transaction; the name lives through the calls; a session has one origin, reset before.
+    // SAFETY: in a transaction; the name lives through the calls; a session has one origin, reset
+    // before.
     unsafe {
         let mut origin = pg_sys::replorigin_by_name(name.as_ptr(), true);
         if origin == pg_sys::InvalidRepOriginId as pg_sys::RepOriginId {

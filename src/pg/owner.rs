@@ -85,8 +85,8 @@ pub fn is_superuser(role: &str) -> bool {
     role_oid(role).is_some_and(|oid| unsafe { pg_sys::superuser_arg(oid) })
 }
 
-/// Whether whoever called the SQL function at hand is a superuser: the role that logged in, and the one that it
-/// acts as. The function's own rights don't count.
+/// Whether whoever called the SQL function at hand is a superuser: the role that logged in, and the
+/// one that it acts as. The function's own rights don't count.
 pub fn caller_is_superuser() -> bool {
     // SAFETY: reads this backend's users, and looks them up in the syscache.
     unsafe {

@@ -1,4 +1,5 @@
-//! What configure() and start() said, and what the mirror stands on: one row each. In the caller's transaction.
+//! What configure() and start() said, and what the mirror stands on: one row each. In the caller's
+//! transaction.
 
 use super::sql::{self, lsn, number, text};
 use super::{board, guc, owner};

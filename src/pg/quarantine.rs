@@ -1,8 +1,8 @@
 //! Rows that the destination refuses: where they are kept, and when they are tried again.
 //!
-//! A retry never applies an old version: the key is compared with the source's row under the fence, as any other that must be
-//! looked at (`registry::recheck`), so that order and later events are its matter. What is kept of a row only tells whether it
-//! would be refused still.
+//! A retry never applies an old version: the key is compared with the source's row under the fence,
+//! as any other that must be looked at (`registry::recheck`), so that order and later events are
+//! its matter. What is kept of a row only tells whether it would be refused still.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -145,8 +145,8 @@ pub fn forget(table: &str) -> Result<(), Error> {
     sql::run("DELETE FROM odoo_mirror_internal.quarantine WHERE table_name = $1", &[Some(table)]).map(drop)
 }
 
-/// A copy met a refused row, and can't tell which: the table is compared piece by piece instead, which can leave it out. False: that
-/// can't be, and the table fails.
+/// A copy met a refused row, and can't tell which: the table is compared piece by piece instead,
+/// which can leave it out. False: that can't be, and the table fails.
 pub fn instead_of_copy(name: &str) -> Result<bool, Error> {
     let tables = registry::tables()?;
     let table = tables.iter().find(|table| table.name == name && table.shape.identity == RowIdentity::Key);
@@ -277,7 +277,8 @@ fn cause_is_gone(table: &Table) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Tries a kept row of each error, and undoes it: true, if one would be taken; None, if none is kept that can be tried.
+/// Tries a kept row of each error, and undoes it: true, if one would be taken; None, if none is
+/// kept that can be tried.
 fn passes(table: &Table) -> Result<Option<bool>, Error> {
     let rows = transaction::transaction(|| {
         sql::run(

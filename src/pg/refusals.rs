@@ -1,4 +1,5 @@
-//! What the gate refused, when, and when the mirror began anew: the last of them are kept, and status() shows them.
+//! What the gate refused, when, and when the mirror began anew: the last of them are kept, and
+//! status() shows them.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -17,8 +18,8 @@ pub enum Kind {
 /// The slot was given up, and perhaps that couldn't be written down.
 static GAVE_UP: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Notes a refusal, in a transaction of its own; one that is repeated is noted once. Words only: that they can't be kept
-/// (on a full disk, say) must not keep the mirror from what it has to do.
+/// Notes a refusal, in a transaction of its own; one that is repeated is noted once. Words only:
+/// that they can't be kept (on a full disk, say) must not keep the mirror from what it has to do.
 pub fn note(kind: Kind, words: &str) {
     let given_up = kind == Kind::GivenUp;
     if given_up && let Ok(mut gave_up) = GAVE_UP.lock() {

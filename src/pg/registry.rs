@@ -1,4 +1,5 @@
-//! Which tables are mirrored, and how far each is: the registry's rows. In the caller's transaction.
+//! Which tables are mirrored, and how far each is: the registry's rows. In the caller's
+//! transaction.
 
 mod states;
 
@@ -42,7 +43,8 @@ pub struct Table {
     pub reason: Option<String>,
     /// When it failed, in seconds of Unix time; 0: it didn't.
     pub failed_at: i64,
-    /// Why it must be taken over anew as it is on the source by now: until then its events are left out.
+    /// Why it must be taken over anew as it is on the source by now: until then its events are left
+    /// out.
     pub drift: Option<String>,
     pub generation: u64,
     pub ranges: Vec<Range>,
@@ -151,7 +153,8 @@ impl Table {
         found.map(|mirrored| mirrored.sql_type.clone()).unwrap_or_default()
     }
 
-    /// The position after which no event can be in a copied range already; None while ranges are missing.
+    /// The position after which no event can be in a copied range already; None while ranges are
+    /// missing.
     pub fn past(&self) -> Option<Lsn> {
         let all = self.ranges.iter().all(|range| range.snapshot.is_some());
         all.then(|| self.ranges.iter().map(|range| range.past).max().unwrap_or(Lsn::ZERO))
@@ -192,7 +195,8 @@ pub fn compare(name: &str, reason: &str) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Whether a table that says it is ready is being compared because something happened to it; not because somebody asked.
+/// Whether a table that says it is ready is being compared because something happened to it; not
+/// because somebody asked.
 pub fn ready_ones_are_suspect() -> Result<bool, Error> {
     let suspect = sql::value(
         "SELECT 1 FROM odoo_mirror_internal.reconciles r JOIN odoo_mirror_internal.tables t ON t.name = r.table_name \
@@ -237,7 +241,8 @@ pub fn must_see(table: &str) -> Result<Vec<u64>, Error> {
     Ok(rows.iter().map(|row| number(row, 0) as u64).collect())
 }
 
-/// Every snapshot that the table's rows are compared under from now on must see who is writing to it by then.
+/// Every snapshot that the table's rows are compared under from now on must see who is writing to
+/// it by then.
 pub fn await_writers(table: &str) -> Result<(), Error> {
     sql::run(
         "UPDATE odoo_mirror_internal.reconciles SET writers = true WHERE table_name = $1",
@@ -254,7 +259,8 @@ pub fn forget(name: &str) -> Result<(), Error> {
     sql::run("DELETE FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(name)]).map(drop)
 }
 
-/// The tables of ours, quoted, that say something of mirrored ones, but for some. In replica role no foreign key cascades.
+/// The tables of ours, quoted, that say something of mirrored ones, but for some. In replica role
+/// no foreign key cascades.
 fn noting(but: &[&str]) -> Result<Vec<String>, Error> {
     let rows = sql::run(
         "SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
@@ -316,8 +322,9 @@ pub fn copy_all_again(table: &str, reason: &str) -> Result<(), Error> {
     states::copying_anew(table, reason)
 }
 
-/// The table's rows are compared with the source's, online, and what differs is written; readers keep what is there.
-/// The stream's changes are applied meanwhile, and may meet rows that aren't as they should be.
+/// The table's rows are compared with the source's, online, and what differs is written; readers
+/// keep what is there. The stream's changes are applied meanwhile, and may meet rows that aren't as
+/// they should be.
 pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
     // Every key is compared, and those that are refused are noted again.
     super::quarantine::forget(table)?;
@@ -325,7 +332,8 @@ pub fn reconcile(table: &str, reason: &str) -> Result<(), Error> {
     compare_all(table, reason)
 }
 
-/// As [reconcile], instead of going on with a first copy. Ranges that other workers are copying stay until they are done.
+/// As [reconcile], instead of going on with a first copy. Ranges that other workers are copying
+/// stay until they are done.
 pub fn reconcile_instead(table: &str, reason: &str) -> Result<(), Error> {
     sql::run(
         "WITH free AS (SELECT ordinal FROM odoo_mirror_internal.ranges WHERE table_name = $1 FOR UPDATE SKIP LOCKED) \
@@ -355,7 +363,8 @@ fn compare_all(table: &str, reason: &str) -> Result<(), Error> {
     states::reconciling(table, reason)
 }
 
-/// These keys (columns as text, in key order) are compared with the source's rows once more, and mended.
+/// These keys (columns as text, in key order) are compared with the source's rows once more, and
+/// mended.
 pub fn recheck(table: &str, keys: &[Vec<String>]) -> Result<(), Error> {
     if keys.is_empty() {
         return Ok(());

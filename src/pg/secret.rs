@@ -1,5 +1,6 @@
-//! Where the source's password comes from: Vault, or an environment variable that a superuser named. A passfile,
-//! which only a superuser names either, is read by the connector, host by host. Certificates may lie in Vault, too.
+//! Where the source's password comes from: Vault, or an environment variable that a superuser
+//! named. A passfile, which only a superuser names either, is read by the connector, host by host.
+//! Certificates may lie in Vault, too.
 
 use super::{guc, progress::Settings, sql};
 use crate::config::SourceConfig;

@@ -1,5 +1,5 @@
-//! How the worker's own session behaves, whatever the database's settings say: they reach background workers.
-//! Which settings are fixed is `mirror::session_settings`' to say.
+//! How the worker's own session behaves, whatever the database's settings say: they reach
+//! background workers. Which settings are fixed is `mirror::session_settings`' to say.
 
 use std::ffi::CString;
 
@@ -40,7 +40,8 @@ fn set(name: &str, value: &str) {
     }
 }
 
-/// An error in a database whose encoding lacks letters that the source may have, and hashes text as other bytes.
+/// An error in a database whose encoding lacks letters that the source may have, and hashes text as
+/// other bytes.
 pub fn takes_any_letter() -> Result<(), Error> {
     // SAFETY: reads the encoding of the database that this process is connected to.
     let encoding = unsafe { pg_sys::GetDatabaseEncoding() };

@@ -1,7 +1,9 @@
-//! Up to which of the source's positions readers see all that happened, in every table that claims to show it: for
-//! wait_for(). The stream doesn't tell that a table was rewritten there; only a look at the source's catalog does.
+//! Up to which of the source's positions readers see all that happened, in every table that claims
+//! to show it: for wait_for(). The stream doesn't tell that a table was rewritten there; only a
+//! look at the source's catalog does.
 //!
-//! A reader asks on the board, the worker has the source looked at, and tells on the board how far that proves the tables.
+//! A reader asks on the board, the worker has the source looked at, and tells on the board how far
+//! that proves the tables.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,8 @@ use crate::wire::Lsn;
 pub struct Shown {
     /// A look that began here found no table that says `ready` and isn't, by the source's catalog.
     pub to: u64,
-    /// The newest position that a reader waits for, and when it last said so (ours, µs since 2000-01-01).
+    /// The newest position that a reader waits for, and when it last said so (ours, µs since
+    /// 2000-01-01).
     asked: u64,
     asked_at: i64,
     /// Another number for each time that somebody asked.
@@ -76,8 +79,8 @@ pub(super) fn looked(following: &mut Following<'_>, published: &[SourceTable], p
     proving.not_before = Some(Instant::now() + AGAIN).filter(|_| !clean);
 }
 
-/// Whether every table that says what the source shows is there as it was when the mirror was made from it, and nothing that was
-/// noticed is left to be done.
+/// Whether every table that says what the source shows is there as it was when the mirror was made
+/// from it, and nothing that was noticed is left to be done.
 fn is_clean(following: &Following<'_>, published: &[SourceTable]) -> bool {
     let same = |table: &Table| {
         let now =

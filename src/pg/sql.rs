@@ -1,4 +1,5 @@
-//! Statements on the mirror's own tables, through SPI, with text in and text out. Not for rows that are mirrored.
+//! Statements on the mirror's own tables, through SPI, with text in and text out. Not for rows that
+//! are mirrored.
 
 use std::ffi::{CStr, CString};
 
@@ -10,13 +11,14 @@ use crate::wire::Lsn;
 /// A result row: each column's text, None for NULL.
 pub type Row = Vec<Option<String>>;
 
-/// Runs a statement with text parameters (`$1::type` in the SQL says what they are) in the open transaction.
+/// Runs a statement with text parameters (`$1::type` in the SQL says what they are) in the open
+/// transaction.
 pub fn run(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
     let text = CString::new(sql).map_err(|_| Error::stop("a statement holds a NUL"))?;
     let mut types = vec![pg_sys::TEXTOID; parameters.len()];
     let nulls: Vec<u8> = parameters.iter().map(|value| if value.is_none() { b'n' } else { b' ' }).collect();
-    // SAFETY: in a transaction. SPI's memory holds the parameters and the result until SPI_finish; all text is
-    // copied out before. An error leaves the clean-up to the abort.
+    // SAFETY: in a transaction. SPI's memory holds the parameters and the result until SPI_finish;
+    // all text is copied out before. An error leaves the clean-up to the abort.
     unsafe {
         pg_sys::SPI_connect();
         let mut values: Vec<pg_sys::Datum> = parameters

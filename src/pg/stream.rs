@@ -1,5 +1,6 @@
-//! The stream as the main thread left it: what it was told of the tables, and whether it stands still. Only this file sends the
-//! commands that change either, so that a stream that was paused is resumed, with the tables as they are then.
+//! The stream as the main thread left it: what it was told of the tables, and whether it stands
+//! still. Only this file sends the commands that change either, so that a stream that was paused is
+//! resumed, with the tables as they are then.
 
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ impl Stream {
         network.ask(Request::Stream(request));
     }
 
-    /// Whether it stands still, or goes by other tables than these: then it is to be resumed with them.
+    /// Whether it stands still, or goes by other tables than these: then it is to be resumed with
+    /// them.
     pub(super) fn is_behind(&self, tables: &[Arc<StreamTable>]) -> bool {
         self.paused || self.told != tables
     }

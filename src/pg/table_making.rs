@@ -1,4 +1,5 @@
-//! Makes and reshapes mirror tables, and plans their copies. In the caller's transaction, as the owner.
+//! Makes and reshapes mirror tables, and plans their copies. In the caller's transaction, as the
+//! owner.
 
 use super::owner::AsOwner;
 use super::sql::{self, text};
@@ -16,12 +17,13 @@ use crate::mirror::typemap::TypeHere;
 pub enum Filling {
     /// By a copy of ranges, before the stream starts.
     Copy,
-    /// By comparing with the source while the stream goes on; a table without a key, by a copy with the stream standing still.
+    /// By comparing with the source while the stream goes on; a table without a key, by a copy with
+    /// the stream standing still.
     Online,
 }
 
-/// Makes or reshapes the mirror table, and plans how it gets its rows; a copy in `ranges`, with `replace` when rows
-/// may be there.
+/// Makes or reshapes the mirror table, and plans how it gets its rows; a copy in `ranges`, with
+/// `replace` when rows may be there.
 pub fn plan(
     source: &SourceTable,
     shape: &MirrorShape,
@@ -59,7 +61,8 @@ pub fn plan(
     super::quarantine::forget(&shape.name)?;
     sql::run("DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1", &[Some(&shape.name)])?;
     sql::run("DELETE FROM odoo_mirror_internal.ranges WHERE table_name = $1", &[Some(&shape.name)])?;
-    // Rows that are there give way in the same transaction that brings the new ones: readers never miss them.
+    // Rows that are there give way in the same transaction that brings the new ones: readers never
+    // miss them.
     let whole = [KeyRange::ALL];
     let ranges = if rows_there || ranges.is_empty() { &whole[..] } else { ranges };
     for (ordinal, range) in ranges.iter().enumerate() {
@@ -85,8 +88,8 @@ pub fn is_as_made(shape: &MirrorShape) -> Result<bool, Error> {
     Ok(here.is_some_and(|here| ddl::difference(&here, shape).is_empty()))
 }
 
-/// Whether all changes of transactions that are still open come with the stream: then the table was mirrored as it is published
-/// now. What somebody wrote before that may never come.
+/// Whether all changes of transactions that are still open come with the stream: then the table was
+/// mirrored as it is published now. What somebody wrote before that may never come.
 fn published_all_along(table: &str, now: &SourceTable) -> Result<bool, Error> {
     let definition = sql::value(
         "SELECT definition FROM odoo_mirror_internal.tables WHERE name = $1 AND state <> 'failed'",
@@ -101,7 +104,8 @@ fn published_all_along(table: &str, now: &SourceTable) -> Result<bool, Error> {
     }))
 }
 
-/// Runs statements on a mirror table, as the owner. After an Err the caller's (sub)transaction must be undone.
+/// Runs statements on a mirror table, as the owner. After an Err the caller's (sub)transaction must
+/// be undone.
 pub fn alter(table: &str, statements: Vec<String>) -> Result<(), Error> {
     let altered = transaction::attempt(|| {
         let _owner = AsOwner::switch()?;
@@ -135,9 +139,10 @@ fn in_the_way(error: Error, table: &str) -> Error {
 
 /// Which type here stands for one of the source's; for [`MirrorShape::of_all`].
 ///
-/// A name alone says nothing: whoever may make a type in some schema would choose what code runs when
-/// a value is read. So it is the same extension's type, in whatever schema, or one in the schema of
-/// that name; and it belongs to a superuser, the database's owner, or whoever called configure().
+/// A name alone says nothing: whoever may make a type in some schema would choose what code runs
+/// when a value is read. So it is the same extension's type, in whatever schema, or one in the
+/// schema of that name; and it belongs to a superuser, the database's owner, or whoever called
+/// configure().
 pub fn type_here(source: &SourceType) -> Option<TypeHere> {
     const FIND: &str = r"
         SELECT pg_catalog.format_type(t.oid, $4::pg_catalog.int4), t.typtype,

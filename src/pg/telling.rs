@@ -1,4 +1,5 @@
-//! What following the stream tells: to the source, what is on disk here; to the mirror's own tables and to the board, where it stands.
+//! What following the stream tells: to the source, what is on disk here; to the mirror's own tables
+//! and to the board, where it stands.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ impl Following<'_> {
         }
     }
 
-    /// Writes position and counters down; so an idle source's position moves the origin too, and is confirmed.
+    /// Writes position and counters down; so an idle source's position moves the origin too, and is
+    /// confirmed.
     pub(super) fn note(&mut self) -> Result<(), Error> {
         self.last_note = Instant::now();
         let applied = self.applied;

@@ -1,5 +1,5 @@
-//! Looks after tables while the stream runs: takes in new ones, copies what is missing with the stream standing still
-//! between two transactions, and lets those that caught up be ready.
+//! Looks after tables while the stream runs: takes in new ones, copies what is missing with the
+//! stream standing still between two transactions, and lets those that caught up be ready.
 
 use std::time::{Duration, Instant};
 
@@ -60,8 +60,9 @@ pub(super) fn take_in_new_tables(
     Ok(())
 }
 
-/// Looks at the source while the stream runs. None: it can't be looked at now; later, then. A table there may be locked, by an ALTER
-/// TABLE perhaps, or no session may be had: the stream that runs is sound all the same.
+/// Looks at the source while the stream runs. None: it can't be looked at now; later, then. A table
+/// there may be locked, by an ALTER TABLE perhaps, or no session may be had: the stream that runs
+/// is sound all the same.
 pub(super) fn inspect(following: &mut Following<'_>, known: &[Table]) -> Result<Option<Inspection>, Error> {
     if Instant::now() < following.source_again_at {
         return Ok(None);
@@ -95,8 +96,9 @@ fn known_and_sound(following: &Following<'_>) -> Vec<Table> {
     following.tables.iter().filter(|table| !table.state.is_failed()).cloned().collect()
 }
 
-/// Copies a missing range, with the stream standing still between two transactions; lets tables that caught
-/// up be ready; `chooses` the table that is compared next. Then the stream goes on, whoever paused it, with the tables as they are.
+/// Copies a missing range, with the stream standing still between two transactions; lets tables
+/// that caught up be ready; `chooses` the table that is compared next. Then the stream goes on,
+/// whoever paused it, with the tables as they are.
 pub(super) fn tend(following: &mut Following<'_>, chooses: bool) -> Result<(), Error> {
     let now = Instant::now();
     let waits = |name: &str| following.copies_put_off.get(name).is_some_and(|until| *until > now);

@@ -1,7 +1,9 @@
-//! Local transactions of the worker. An error inside one unwinds here, aborts it, and becomes a value.
+//! Local transactions of the worker. An error inside one unwinds here, aborts it, and becomes a
+//! value.
 //!
-//! Whatever a statement runs, a setting that it makes ends with the transaction: each has a nest level
-//! of settings that is undone before the commit, and what is deferred to the commit runs within it.
+//! Whatever a statement runs, a setting that it makes ends with the transaction: each has a nest
+//! level of settings that is undone before the commit, and what is deferred to the commit runs
+//! within it.
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +19,8 @@ thread_local! {
     static LEVEL: Cell<i32> = const { Cell::new(0) };
 }
 
-/// Runs `body` in a transaction of its own: committed when it returns Ok, aborted on Err or a Postgres error.
+/// Runs `body` in a transaction of its own: committed when it returns Ok, aborted on Err or a
+/// Postgres error.
 pub fn transaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     begin();
     let result = attempt(body);
@@ -80,7 +83,8 @@ pub fn commit() {
 fn fire_deferred() {
     // Without the role there is no table of its to fire a trigger.
     let Ok(_owner) = AsOwner::switch() else { return };
-    // SAFETY: in a transaction, between statements. The commit does the same once more, with none left.
+    // SAFETY: in a transaction, between statements. The commit does the same once more, with none
+    // left.
     unsafe { pg_sys::AfterTriggerFireDeferred() }
 }
 
@@ -97,8 +101,8 @@ pub fn abort() {
 
 /// Runs `body` in a subtransaction: its effects stay on Ok, and are undone, alone, on Err.
 pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    // SAFETY: inside a transaction; the pair that PL/pgSQL uses: release or roll back, then the context and
-    // the resource owner from before.
+    // SAFETY: inside a transaction; the pair that PL/pgSQL uses: release or roll back, then the
+    // context and the resource owner from before.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
@@ -115,8 +119,8 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, E
     }
 }
 
-/// Runs `body` and turns a Postgres error into a value. The caller must abort a transaction or roll back a
-/// subtransaction after an Err: nothing is undone here.
+/// Runs `body` and turns a Postgres error into a value. The caller must abort a transaction or roll
+/// back a subtransaction after an Err: nothing is undone here.
 pub fn attempt<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     PgTryBuilder::new(AssertUnwindSafe(body)).catch_others(|caught| Err(from_caught(&caught))).execute()
 }

@@ -1,4 +1,5 @@
-//! Waiting as a background worker must: on the latch, with interrupts served, never in a lock or a runtime.
+//! Waiting as a background worker must: on the latch, with interrupts served, never in a lock or a
+//! runtime.
 
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,8 +9,8 @@ use pgrx::prelude::*;
 
 use crate::error::Error;
 
-/// Waits for the latch or for `timeout`; serves interrupts and a changed configuration. Ends the process when the
-/// postmaster is gone or the worker was told to stop.
+/// Waits for the latch or for `timeout`; serves interrupts and a changed configuration. Ends the
+/// process when the postmaster is gone or the worker was told to stop.
 pub fn wait(timeout: Duration) {
     let events = (pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH) as i32;
     // SAFETY: MyLatch is this process's own and set up.
@@ -26,8 +27,8 @@ fn millis(timeout: Duration) -> std::ffi::c_long {
     timeout.as_millis().clamp(1, 3_600_000) as std::ffi::c_long
 }
 
-/// What [`wait`] waits for, and sockets beside it. Kept from one wait to the next: to make such a set costs more than to
-/// wait on it.
+/// What [`wait`] waits for, and sockets beside it. Kept from one wait to the next: to make such a
+/// set costs more than to wait on it.
 pub struct WaitSet {
     set: *mut pg_sys::WaitEventSet,
 }
@@ -37,7 +38,8 @@ impl WaitSet {
     pub fn new(sockets: &[BorrowedFd<'_>]) -> WaitSet {
         let no_socket = pg_sys::PGINVALID_SOCKET;
         let room = 2 + sockets.len() as i32;
-        // SAFETY: the set lives until dropped, with nobody else owning it; the latch is this process's own.
+        // SAFETY: the set lives until dropped, with nobody else owning it; the latch is this
+        // process's own.
         unsafe {
             #[cfg(any(feature = "pg15", feature = "pg16"))]
             let set = pg_sys::CreateWaitEventSet(pg_sys::TopMemoryContext, room);
@@ -84,8 +86,8 @@ pub fn told_to_end() -> bool {
     unsafe { pg_sys::ProcDiePending != 0 }
 }
 
-/// Whether the process may finish a thought before it ends: then waits return, and the caller looks at
-/// `told_to_end` and calls `end`.
+/// Whether the process may finish a thought before it ends: then waits return, and the caller looks
+/// at `told_to_end` and calls `end`.
 pub fn end_politely(may: bool) {
     POLITE.store(may, Ordering::Relaxed);
 }
@@ -101,7 +103,8 @@ static POLITE: AtomicBool = AtomicBool::new(false);
 
 /// Says the last words and ends the process, as SIGTERM asked.
 pub fn end(last_words: impl FnOnce() -> Result<(), Error>) {
-    // SAFETY: plain flags of this process: the last words must not be cut short by the signal that asked for them.
+    // SAFETY: plain flags of this process: the last words must not be cut short by the signal that
+    // asked for them.
     unsafe { pg_sys::ProcDiePending = 0 };
     if let Err(error) = last_words() {
         super::transaction::abort();
@@ -116,8 +119,8 @@ pub fn end(last_words: impl FnOnce() -> Result<(), Error>) {
     serve_interrupts();
 }
 
-/// As [`serve_interrupts`], between two statements of the worker, in whose transaction a statement that is over can't be cancelled:
-/// who cancels says what is wanted on the board, too.
+/// As [`serve_interrupts`], between two statements of the worker, in whose transaction a statement
+/// that is over can't be cancelled: who cancels says what is wanted on the board, too.
 pub fn serve_interrupts_of_the_worker() {
     // SAFETY: a plain flag of this process.
     unsafe { pg_sys::QueryCancelPending = 0 };
@@ -126,7 +129,8 @@ pub fn serve_interrupts_of_the_worker() {
 
 /// Serves what signals asked for.
 pub fn serve_interrupts() {
-    // SAFETY: plain flags of this process. Outside a transaction, where no function of ours is called, there is nothing to cancel.
+    // SAFETY: plain flags of this process. Outside a transaction, where no function of ours is
+    // called, there is nothing to cancel.
     unsafe {
         if !pg_sys::IsTransactionState() {
             pg_sys::QueryCancelPending = 0;
@@ -136,8 +140,8 @@ pub fn serve_interrupts() {
         return;
     }
     pgrx::check_for_interrupts!();
-    // SAFETY: plain flags of this process, set by signal handlers; outside a transaction or inside, reloading
-    // the configuration is allowed in a background worker's main loop.
+    // SAFETY: plain flags of this process, set by signal handlers; outside a transaction or inside,
+    // reloading the configuration is allowed in a background worker's main loop.
     unsafe {
         if pg_sys::ConfigReloadPending != 0 {
             pg_sys::ConfigReloadPending = 0;

@@ -1,4 +1,5 @@
-//! Whether the life of the mirror that runs is still wanted: the one question of all that waits, inside a transaction and outside.
+//! Whether the life of the mirror that runs is still wanted: the one question of all that waits,
+//! inside a transaction and outside.
 
 use pgrx::prelude::*;
 
@@ -6,8 +7,9 @@ use super::progress::{self, Settings};
 use super::{board, guc, sql, transaction, wait};
 use crate::error::Error;
 
-/// An error when stop(), start(), uninstall(), configure(), changed settings, DROP EXTENSION or SIGTERM say that this life is over. To be
-/// asked again and again, twice a second say, by everything that waits.
+/// An error when stop(), start(), uninstall(), configure(), changed settings, DROP EXTENSION or
+/// SIGTERM say that this life is over. To be asked again and again, twice a second say, by
+/// everything that waits.
 pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
     if wait::told_to_end() {
         return Err(Error::retry("the server told the worker to end"));
@@ -41,7 +43,8 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
     }
 }
 
-/// Whether somebody waits to have one of the extension's own tables alone, as DROP EXTENSION does: it waits for transactions of ours.
+/// Whether somebody waits to have one of the extension's own tables alone, as DROP EXTENSION does:
+/// it waits for transactions of ours.
 fn is_in_the_way() -> bool {
     // SAFETY: in a transaction; the list is a copy of ours, with as many elements as it says.
     unsafe {

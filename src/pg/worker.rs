@@ -1,7 +1,8 @@
 //! The mirror's background worker: one for the cluster, in the database `odoo_mirror.database`.
 //!
-//! It idles until there is something to mirror, runs the mirror until that fails or is stopped, and tries again
-//! with a backoff. It ends only with the server, or with an error that the postmaster restarts it from.
+//! It idles until there is something to mirror, runs the mirror until that fails or is stopped, and
+//! tries again with a backoff. It ends only with the server, or with an error that the postmaster
+//! restarts it from.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -144,7 +145,8 @@ fn look() -> Result<Look, Error> {
     })
 }
 
-/// Shows the error and waits before the next try. stop(), start(), configure() and changed settings end the rest.
+/// Shows the error and waits before the next try. stop(), start(), configure() and changed settings
+/// end the rest.
 fn rest(error: &Error, failures: u32, settings: Option<&Settings>) {
     board::set_error(error);
     let cause = match error.verdict {

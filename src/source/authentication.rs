@@ -130,7 +130,8 @@ async fn scram(
                 .hint("Use scram-sha-256 for this user in pg_hba.conf on the source."));
         }
         _ if config.channel_binding == ChannelBinding::Require => return Err(unbound()),
-        // Says that we could have bound the channel, so that a server that offered it notices who took it away.
+        // Says that we could have bound the channel, so that a server that offered it notices who
+        // took it away.
         Some(_) => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested()),
         None => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
     };

@@ -15,7 +15,8 @@ use crate::mirror::snapshot::Snapshot;
 use crate::mirror::source_table::{LeftOut, Publishes, SourceColumn, SourceTable, WhyLeftOut};
 use crate::wire::Lsn;
 
-/// What makes publication `p` publish relation `c`; read from catalog rows alone, so that any snapshot shows its own.
+/// What makes publication `p` publish relation `c`; read from catalog rows alone, so that any
+/// snapshot shows its own.
 macro_rules! published_as {
     () => {
         "pg_catalog.concat_ws(' ', p.oid, p.xmin, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', r.oid, r.xmin), ' ' ORDER BY r.oid) \
@@ -51,7 +52,8 @@ const TABLES: &str = concat!("
     WHERE p.pubname = $1
     ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\"");
 
-/// Which schemas make the publication publish a table, and since which transaction. Known from 15 on.
+/// Which schemas make the publication publish a table, and since which transaction. Known from 15
+/// on.
 const SCHEMAS: &str = "
     SELECT c.oid, string_agg(concat_ws('/', s.oid, s.xmin), ' ' ORDER BY s.oid) AS published_in
     FROM pg_publication p
@@ -61,7 +63,8 @@ const SCHEMAS: &str = "
     WHERE p.pubname = $1
     GROUP BY c.oid";
 
-/// Takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up to the session's lock_timeout.
+/// Takes ACCESS SHARE on each table for a moment: behind an ALTER TABLE this waits, up to the
+/// session's lock_timeout.
 const SIZES: &str = "
     SELECT root.oid, coalesce(sum(pg_table_size(leaf.oid)), 0)::int8 AS bytes
     FROM unnest($1::oid[]) root (oid)
@@ -81,8 +84,8 @@ const COLUMNS: &str = "
     WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
 
-/// The values that rows older than their columns have. Output functions write them, like all values: under the search_path of
-/// values, so that all in it is qualified.
+/// The values that rows older than their columns have. Output functions write them, like all
+/// values: under the search_path of values, so that all in it is qualified.
 const DEFAULTS: &str = "
     SELECT a.attrelid, a.attnum, pg_catalog.array_to_string(a.attmissingval, ','::pg_catalog.text) AS constant_default
     FROM pg_catalog.pg_attribute a
@@ -99,7 +102,8 @@ const KEYS: &str = "
       AND (i.indisprimary AND i.indimmediate OR i.indisreplident)
     GROUP BY i.indexrelid, i.indrelid, i.indisprimary, i.indimmediate, i.indisreplident";
 
-/// The identity of each leaf of a partitioned table, and by which columns rows are put into leaves; NULL for an expression.
+/// The identity of each leaf of a partitioned table, and by which columns rows are put into leaves;
+/// NULL for an expression.
 const LEAF_KEYS: &str = "
     SELECT root.oid AS root, leaf.oid AS leaf, key.columns, parted.columns AS parted_by
     FROM unnest($1::oid[]) root (oid)
@@ -132,15 +136,17 @@ pub struct Seen {
     pub past: Lsn,
 }
 
-/// How long a look waits for a table that somebody alters on the source: until then nothing is known of it.
+/// How long a look waits for a table that somebody alters on the source: until then nothing is
+/// known of it.
 const LOOK_WAITS: &str = "SET LOCAL lock_timeout = '1s'";
 
 /// A standby, too, is looked at: only then it can be said that it can't be mirrored from.
 const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() \
     ELSE pg_current_wal_insert_lsn() END)::text";
 
-/// Looks at what `publication` streams, by schema and name; nothing when there is no such publication. A name in
-/// `excluded_columns` is `column`, of any table, or `table.column`. Sizes are not looked for.
+/// Looks at what `publication` streams, by schema and name; nothing when there is no such
+/// publication. A name in `excluded_columns` is `column`, of any table, or `table.column`. Sizes
+/// are not looked for.
 pub async fn look(client: &Client, publication: &str, excluded_columns: &[String]) -> Result<Seen, Error> {
     let mut looked = look_once(client, publication, excluded_columns).await;
     for _ in 1..TRIES {

@@ -1,4 +1,5 @@
-//! The types of published columns, with what they are made of: an array's element, a domain's base, labels, attributes.
+//! The types of published columns, with what they are made of: an array's element, a domain's base,
+//! labels, attributes.
 //!
 //! A part of [`super::catalog`].
 

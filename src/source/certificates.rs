@@ -10,8 +10,8 @@ use crate::error::Error;
 /// All authorities of a system come to some 250 kB.
 const LARGEST: u64 = 1024 * 1024;
 
-/// The file's bytes. Whatever is in the way is told in the same words: whoever names a file learns nothing of
-/// which files there are.
+/// The file's bytes. Whatever is in the way is told in the same words: whoever names a file learns
+/// nothing of which files there are.
 pub(super) fn read(path: &str) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     // A FIFO or a device is opened without waiting, looked at, and left.
@@ -25,8 +25,8 @@ pub(super) fn read(path: &str) -> Result<Vec<u8>, Error> {
     if bytes.len() as u64 > LARGEST { Err(unusable()) } else { Ok(bytes) }
 }
 
-/// Whether the path leads into the directory, by its words alone: what links in there lead to is the business
-/// of whoever keeps the directory.
+/// Whether the path leads into the directory, by its words alone: what links in there lead to is
+/// the business of whoever keeps the directory.
 pub(super) fn is_within(path: &str, directory: &str) -> bool {
     let plain =
         |path: &Path| path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);

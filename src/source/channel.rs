@@ -1,6 +1,7 @@
 //! Messages to and from one server: framing, and the buffers that the bytes lie in.
 //!
-//! The way in is the hot path: a message is framed where it was read, with no copy and no allocation.
+//! The way in is the hot path: a message is framed where it was read, with no copy and no
+//! allocation.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -48,8 +49,8 @@ impl Channel {
         }
     }
 
-    /// The next whole message that was read already. Notices, notifications and parameters are dealt with
-    /// here; an ErrorResponse is the error.
+    /// The next whole message that was read already. Notices, notifications and parameters are
+    /// dealt with here; an ErrorResponse is the error.
     pub(super) fn buffered(&mut self) -> Result<Option<Frame>, Error> {
         while let Some(frame) = self.inbox.next_frame()? {
             match frame.tag {
@@ -109,7 +110,8 @@ impl Channel {
         &mut self.outbox
     }
 
-    /// Writes what waits. Cancel-safe: the next call goes on at the byte where this one was broken off.
+    /// Writes what waits. Cancel-safe: the next call goes on at the byte where this one was broken
+    /// off.
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
         while self.outbox.has_remaining() {
             match self.stream.write(&self.outbox).await.map_err(failure::io_failure)? {

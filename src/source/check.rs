@@ -51,7 +51,8 @@ impl Check {
         Check { transient: true, ..self }
     }
 
-    /// The error of a failed check that stops the whole mirror. `first`: it starts for the first time.
+    /// The error of a failed check that stops the whole mirror. `first`: it starts for the first
+    /// time.
     pub fn stops_all(&self, first: bool) -> Option<Error> {
         let stops = self.stops == Stops::Mirror || first && self.stops == Stops::FirstStart;
         if stops { self.failure() } else { None }

@@ -23,15 +23,16 @@ pub struct ChunkRequest {
     pub binary: bool,
     /// Transactions that may be committed without being visible yet: the snapshot must see each.
     pub must_see: Vec<u64>,
-    /// Look for such transactions right before the snapshot too: the stream, which stands still, may have passed
-    /// them. Give up after this long: the other tables wait.
+    /// Look for such transactions right before the snapshot too: the stream, which stands still,
+    /// may have passed them. Give up after this long: the other tables wait.
     pub look_for_writers: Option<Duration>,
 }
 
 /// Bytes that go to the main thread at once.
 const PIECE: usize = 128 * 1024;
 
-/// A session that one chunk leaves to the next: opening one takes longer than reading a small table.
+/// A session that one chunk leaves to the next: opening one takes longer than reading a small
+/// table.
 #[derive(Default)]
 pub struct Spare(Mutex<Option<Sql>>);
 
@@ -47,8 +48,8 @@ impl Spare {
     }
 }
 
-/// What the source says of the chunk's table concerns that alone. An error: the source can't be reached, and without a stream
-/// nothing else can be done.
+/// What the source says of the chunk's table concerns that alone. An error: the source can't be
+/// reached, and without a stream nothing else can be done.
 pub async fn read(
     connector: &Connector,
     spare: Option<&Spare>,

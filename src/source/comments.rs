@@ -1,4 +1,5 @@
-//! What the source's tables and columns are said to be: Odoo writes each field's label into the catalog.
+//! What the source's tables and columns are said to be: Odoo writes each field's label into the
+//! catalog.
 
 use std::collections::{BTreeMap, HashMap};
 

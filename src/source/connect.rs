@@ -1,5 +1,5 @@
-//! From a configuration to a session that is ready for work: the hosts in turn, their addresses, TLS,
-//! authentication, and the settings that every session of ours has.
+//! From a configuration to a session that is ready for work: the hosts in turn, their addresses,
+//! TLS, authentication, and the settings that every session of ours has.
 
 use std::fmt;
 use std::future::Future;
@@ -59,9 +59,9 @@ pub struct Connector {
     limits: Option<Limits>,
 }
 
-/// What holds where the configuration was written by somebody who is no superuser. The worker may do
-/// what its author may not, so it connects only as the author could: with a password that was asked for,
-/// over the network, to servers that a superuser leaves open.
+/// What holds where the configuration was written by somebody who is no superuser. The worker may
+/// do what its author may not, so it connects only as the author could: with a password that was
+/// asked for, over the network, to servers that a superuser leaves open.
 #[derive(Debug, Clone)]
 pub struct Limits {
     pub allowed: AllowedSources,
@@ -108,7 +108,8 @@ impl Connector {
         self
     }
 
-    /// A session for ordinary SQL. Runs a task on the current tokio runtime, which ends with the session.
+    /// A session for ordinary SQL. Runs a task on the current tokio runtime, which ends with the
+    /// session.
     ///
     /// # Errors
     /// Of several hosts, the failure that says most; the detail has them all.
@@ -248,8 +249,8 @@ impl Connector {
         }
     }
 
-    /// Whether a secret of this server's may go there: a superuser wrote the configuration, or listed
-    /// what it leads to.
+    /// Whether a secret of this server's may go there: a superuser wrote the configuration, or
+    /// listed what it leads to.
     fn trusts_with_secrets(&self, host: &Host, address: &Address) -> bool {
         match (&self.limits, address) {
             (None, _) => true,
@@ -308,8 +309,8 @@ fn no_proof() -> Error {
     )
 }
 
-/// A pooler that swallows the startup parameter is found here: it passes the command on to an ordinary
-/// backend, which can't parse it.
+/// A pooler that swallows the startup parameter is found here: it passes the command on to an
+/// ordinary backend, which can't parse it.
 async fn knows_replication(channel: &mut Channel) -> Result<(), Error> {
     match session::query(channel, "IDENTIFY_SYSTEM").await {
         Ok(_) => Ok(()),

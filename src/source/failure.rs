@@ -25,8 +25,8 @@ impl From<tokio_postgres::Error> for Error {
         if let Some(cause) = failure.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
             return io_judged(cause).caused_by(failure);
         }
-        // What is left is a mismatch between our query and its answer, which no retry mends; its text may quote a
-        // value, so that it is kept as the cause only.
+        // What is left is a mismatch between our query and its answer, which no retry mends; its
+        // text may quote a value, so that it is kept as the cause only.
         Error::retry_slowly("the source's answer could not be read").caused_by(failure)
     }
 }

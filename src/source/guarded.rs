@@ -1,8 +1,9 @@
 //! Takes a snapshot of the source that rows of a table may be read under.
 //!
-//! The order matters: LOCK takes no snapshot, so what it waited for is seen by the snapshot after it; without it
-//! a TRUNCATE or a rewrite between snapshot and read gives no rows. Since nobody can alter the table from there on, the
-//! definition that the snapshot shows is the one that names mean in what is read next.
+//! The order matters: LOCK takes no snapshot, so what it waited for is seen by the snapshot after
+//! it; without it a TRUNCATE or a rewrite between snapshot and read gives no rows. Since nobody can
+//! alter the table from there on, the definition that the snapshot shows is the one that names mean
+//! in what is read next.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// As FROM and LOCK TABLE name it; the partitions of a partitioned table, published via its root, with it.
+    /// As FROM and LOCK TABLE name it; the partitions of a partitioned table, published via its
+    /// root, with it.
     pub(super) fn sql(&self) -> String {
         let only = if self.table.kind == 'p' { "" } else { "ONLY " };
         format!("{only}{}.{}", quote_identifier(&self.table.schema), quote_identifier(&self.table.name))
@@ -67,8 +69,8 @@ pub(super) enum Guarded {
     Drifted(String),
 }
 
-/// What the snapshot at hand shows of the table. From the catalog's rows alone: functions like format_type or pg_get_expr would
-/// tell what is there by now.
+/// What the snapshot at hand shows of the table. From the catalog's rows alone: functions like
+/// format_type or pg_get_expr would tell what is there by now.
 const SHOWN: &str = concat!(
     "SELECT pg_catalog.json_build_object(
         'schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'replica_identity', c.relreplident,
@@ -138,7 +140,8 @@ async fn one_row(client: &Client, query: &str) -> Result<[String; 4], Error> {
     Ok(std::array::from_fn(field))
 }
 
-/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open; with `patience`, gives up after that long.
+/// Opens a transaction whose snapshot sees all of `must_see`, and leaves it open; with `patience`,
+/// gives up after that long.
 pub(super) async fn snapshot(
     client: &Client,
     wanted: &Wanted,

@@ -31,7 +31,8 @@ pub struct SourceIdentity {
     pub started_at: i64,
 }
 
-/// The timeline of the last checkpoint lags behind a promotion; that of the WAL's file name doesn't.
+/// The timeline of the last checkpoint lags behind a promotion; that of the WAL's file name
+/// doesn't.
 const IDENTITY: &str = "
     SELECT current_database() AS database, d.oid AS database_oid, pg_is_in_recovery() AS in_recovery,
            CASE WHEN NOT pg_is_in_recovery() THEN

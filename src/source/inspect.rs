@@ -1,4 +1,5 @@
-//! One look at the source before anything starts: who it is, whether it can be mirrored, what it publishes.
+//! One look at the source before anything starts: who it is, whether it can be mirrored, what it
+//! publishes.
 
 use super::catalog;
 use super::check::Check;

@@ -1,4 +1,5 @@
-//! What came in of the replication stream and what there is to tell of it: feeds frames to the assembler, up to the bounds.
+//! What came in of the replication stream and what there is to tell of it: feeds frames to the
+//! assembler, up to the bounds.
 //!
 //! It touches no socket and never waits.
 
@@ -17,7 +18,8 @@ use crate::wire::{Lsn, Message, decode, standby_status};
 /// Beyond this a batch waits for more to fold.
 const FAR_BEHIND: Duration = Duration::from_millis(20);
 
-/// The source tells its position after each transaction; one that is followed by another soon wakes nobody.
+/// The source tells its position after each transaction; one that is followed by another soon wakes
+/// nobody.
 const IDLE: Duration = Duration::from_millis(10);
 
 pub(super) struct Intake {
@@ -36,7 +38,8 @@ pub(super) struct Intake {
     idle_told: Lsn,
     /// The last look found nothing to read.
     pub(super) quiet: bool,
-    /// All that was committed before here is handed over or in the batch; that is told before anything else is read.
+    /// All that was committed before here is handed over or in the batch; that is told before
+    /// anything else is read.
     stands_at: Option<Lsn>,
     pausing: bool,
     paused: bool,
@@ -85,7 +88,8 @@ impl Intake {
         self.assembler.is_empty()
     }
 
-    /// Whether what gathered is more than changes of rows, so that it must not be [rewound](Self::rewind).
+    /// Whether what gathered is more than changes of rows, so that it must not be
+    /// [rewound](Self::rewind).
     pub(super) fn is_odd(&self) -> bool {
         self.assembler.is_odd() || self.held.is_some() || self.stands_at.is_some()
     }
@@ -94,8 +98,9 @@ impl Intake {
         !self.is_empty() && (self.is_full() || self.at_boundary() && !self.gathers())
     }
 
-    /// Far behind, a batch is worth gathering for: what folds together needn't be applied twice. At most a quarter
-    /// longer than the mirror is behind already, and no longer than there is something to read.
+    /// Far behind, a batch is worth gathering for: what folds together needn't be applied twice. At
+    /// most a quarter longer than the mirror is behind already, and no longer than there is
+    /// something to read.
     pub(super) fn gathers(&self) -> bool {
         match (self.far_behind(), self.batch_began) {
             (Some(behind), Some(began)) => {
@@ -109,16 +114,17 @@ impl Intake {
         }
     }
 
-    /// How long ago the batch's oldest transaction was committed, by the source's own clock, if that is long.
+    /// How long ago the batch's oldest transaction was committed, by the source's own clock, if
+    /// that is long.
     pub(super) fn far_behind(&self) -> Option<Duration> {
         let oldest = self.assembler.oldest_commit()?;
         let behind = self.gauges.source_clock.load(Ordering::Relaxed).saturating_sub(oldest);
         Some(Duration::from_micros(u64::try_from(behind).ok()?)).filter(|behind| *behind >= FAR_BEHIND)
     }
 
-    /// A batch that is full in the middle of a transaction takes the rest of it along: else, far behind, no
-    /// batch would end at a commit, and nothing be shown or confirmed before all is applied. Only a
-    /// transaction that alone exceeds the bounds is handed over in parts.
+    /// A batch that is full in the middle of a transaction takes the rest of it along: else, far
+    /// behind, no batch would end at a commit, and nothing be shown or confirmed before all is
+    /// applied. Only a transaction that alone exceeds the bounds is handed over in parts.
     fn is_full(&self) -> bool {
         if self.assembler.is_cut() || self.held.is_some() {
             return true;
@@ -193,7 +199,8 @@ impl Intake {
         self.gauges.heard.store(clock::now(), Ordering::Relaxed);
     }
 
-    /// Everything up to `end` was sent. To a source that hasn't heard that, each transaction begins and ends with such a message.
+    /// Everything up to `end` was sent. To a source that hasn't heard that, each transaction begins
+    /// and ends with such a message.
     fn caught_up(&mut self, end: Lsn) {
         self.received = self.received.max(end);
         self.gauges.received.store(self.received.0, Ordering::Relaxed);
@@ -234,8 +241,8 @@ impl Intake {
         Ok(())
     }
 
-    /// Who compares rows looks at them where a snapshot was taken: what was touched since can't be told by it. That is before
-    /// the first transaction that was committed later.
+    /// Who compares rows looks at them where a snapshot was taken: what was touched since can't be
+    /// told by it. That is before the first transaction that was committed later.
     fn stand_where_asked(&mut self, next_commit: Lsn) {
         let asked = self.gauges.stand_at.load(Ordering::Relaxed);
         if asked != 0 && next_commit.0 >= asked {

@@ -35,7 +35,8 @@ pub async fn range_cuts(
 }
 
 /// The lowest and the highest key; None when there are no rows, or none that may be read now: what
-/// is in the way of that stops the table's copy, and no other table. The key's index answers at once.
+/// is in the way of that stops the table's copy, and no other table. The key's index answers at
+/// once.
 async fn extremes(client: &Client, table: &SourceTable, key: &str) -> Result<Option<(i64, i64)>, Error> {
     let only = if table.kind == 'p' { "" } else { "ONLY " };
     let key = quote_identifier(key);
@@ -49,8 +50,9 @@ async fn extremes(client: &Client, table: &SourceTable, key: &str) -> Result<Opt
     Ok(min.zip(max))
 }
 
-/// A missing privilege or a policy, somebody's ALTER TABLE, a table, schema or column that is gone by now, an index whose function
-/// fails: whatever the server says of a query that doesn't mean that it is about to go itself.
+/// A missing privilege or a policy, somebody's ALTER TABLE, a table, schema or column that is gone
+/// by now, an index whose function fails: whatever the server says of a query that doesn't mean
+/// that it is about to go itself.
 fn of_one_table(error: &Error) -> bool {
     let code = error.sqlstate.as_deref();
     code == Some("55P03") || code.is_some() && error.verdict == Verdict::RetrySlowly

@@ -1,9 +1,10 @@
-//! Lets the main thread read the stream itself while the source has little to say. A small transaction then crosses no thread, and
-//! is applied while the rest of it comes.
+//! Lets the main thread read the stream itself while the source has little to say. A small
+//! transaction then crosses no thread, and is applied while the rest of it comes.
 //!
-//! The network thread lends the stream between two transactions, with all handed over (`Event::Lent`), and goes on telling the
-//! source where it stands. It has it back when there is much to read, when something other than plain rows comes, when it is
-//! commanded, and when the main thread leaves something lying.
+//! The network thread lends the stream between two transactions, with all handed over
+//! (`Event::Lent`), and goes on telling the source where it stands. It has it back when there is
+//! much to read, when something other than plain rows comes, when it is commanded, and when the
+//! main thread leaves something lying.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,8 @@ const CALM_EVENTS: u64 = 64;
 /// More than this at once, or in one transaction, is for the network thread.
 const CALM_BYTES: usize = 64 * 1024;
 
-/// So much is kept, while the main thread is held up by a part of a transaction, to be fed again if that is undone.
+/// So much is kept, while the main thread is held up by a part of a transaction, to be fed again if
+/// that is undone.
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Who reads, and what is kept for that.
@@ -121,8 +123,9 @@ impl Kept {
     }
 }
 
-/// One lending of the stream. Who has the event that tells of it has all that was handed over before; who has only an earlier one
-/// reads nothing, since something may lie in the channel that comes first.
+/// One lending of the stream. Who has the event that tells of it has all that was handed over
+/// before; who has only an earlier one reads nothing, since something may lie in the channel that
+/// comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lent(u64);
 
@@ -141,20 +144,23 @@ pub enum Read {
 }
 
 impl Reader {
-    /// Lends the stream if the source has had little to say for a while and all that was read is handed over.
+    /// Lends the stream if the source has had little to say for a while and all that was read is
+    /// handed over.
     pub(super) fn lend(&mut self) -> Option<Lent> {
         let all_told = self.intake.is_empty() && self.intake.at_boundary() && self.intake.reads();
         if self.lending.calm < CALM_AFTER || !all_told {
             return None;
         }
-        // What was handed over last may still be at work: nothing is kept before the main thread says that all is committed.
+        // What was handed over last may still be at work: nothing is kept before the main thread
+        // says that all is committed.
         self.lending.forget();
         self.lending.lendings += 1;
         self.lending.lent = Some(Lent(self.lending.lendings));
         self.lending.lent
     }
 
-    /// What the main thread leaves lying is read by the network thread: the other has something else to do.
+    /// What the main thread leaves lying is read by the network thread: the other has something
+    /// else to do.
     pub(super) fn take_back_what_lies(&mut self) -> Result<(), Error> {
         if self.lending.is_lent() && self.read()? > 0 {
             self.lending.take_back();
@@ -202,7 +208,8 @@ impl Reader {
         Ok(Read::Batch(self.take()))
     }
 
-    /// Drops what is kept once it could not be fed again: it is no longer about rows alone, or too much.
+    /// Drops what is kept once it could not be fed again: it is no longer about rows alone, or too
+    /// much.
     pub(super) fn keep_within_bounds(&mut self) {
         if self.lending.kept.is_on && (self.intake.is_odd() || self.lending.kept.bytes.len() > KEPT_BYTES) {
             self.lending.forget();
@@ -261,8 +268,9 @@ impl Lease {
         self.socket.as_fd()
     }
 
-    /// Reads what is there, without waiting, by the lending that was told last; what fails is told by the network thread. `open`: a
-    /// part of a transaction was taken and is not committed; `eager`: such parts are welcome.
+    /// Reads what is there, without waiting, by the lending that was told last; what fails is told
+    /// by the network thread. `open`: a part of a transaction was taken and is not committed;
+    /// `eager`: such parts are welcome.
     pub fn read(&self, by: Lent, open: bool, eager: bool) -> Read {
         let mut reader = self.shared.lock();
         if reader.lending.lent != Some(by) {
@@ -282,7 +290,8 @@ impl Lease {
         read
     }
 
-    /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it can't.
+    /// What was taken of the transaction at hand was undone: it comes again, as a whole. False: it
+    /// can't.
     pub fn rewind(&self) -> bool {
         let mut reader = self.shared.lock();
         reader.rewind().unwrap_or_else(|error| {

@@ -1,7 +1,8 @@
-//! The two ends between a worker's main thread and its network thread: requests one way, events the other,
-//! and a socket pair whose readable end wakes the main thread from its latch wait.
+//! The two ends between a worker's main thread and its network thread: requests one way, events the
+//! other, and a socket pair whose readable end wakes the main thread from its latch wait.
 //!
-//! Only owned data crosses. The main thread's end never blocks; the network thread's end waits in its runtime.
+//! Only owned data crosses. The main thread's end never blocks; the network thread's end waits in
+//! its runtime.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,23 +31,27 @@ use crate::wire::Lsn;
 pub enum Request {
     /// Look at the source: identity, checks, tables, slot. Answered by `Inspected`.
     Inspect(super::inspect::InspectRequest),
-    /// Answered by `SlotCreated`; `Waiting` before, while older transactions hold it up. `anew`: not one that is there.
+    /// Answered by `SlotCreated`; `Waiting` before, while older transactions hold it up. `anew`:
+    /// not one that is there.
     CreateSlot { slot: String, anew: bool, give_up_at: Option<i64>, failover: bool },
     /// Whether standbys are to keep the slot. Answered by `Done`.
     SetFailover { slot: String, failover: bool },
     /// Answered by `Done`.
     DropSlot { slot: String },
-    /// Drops a slot that this mirror has no use for any more, unless somebody has: reads it, or moved it past `applied`.
-    /// Answered by `Done`.
+    /// Drops a slot that this mirror has no use for any more, unless somebody has: reads it, or
+    /// moved it past `applied`. Answered by `Done`.
     LeaveSlot { slot: String, applied: Lsn },
-    /// The transactions that write these tables, and may be committed and not yet visible. Answered by `Writers`.
+    /// The transactions that write these tables, and may be committed and not yet visible. Answered
+    /// by `Writers`.
     Writers { tables: Vec<u32> },
-    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`, `ChunkDrifted`, `ChunkFailed`.
+    /// Answered by `ChunkStarted`, `Rows` …, `ChunkDone`; `Waiting` before; or by `ChunkGivenUp`,
+    /// `ChunkDrifted`, `ChunkFailed`.
     Chunk(ChunkRequest),
-    /// Which file each table lies in: another one than a chunk was read from means that it was rewritten.
-    /// Answered by `Filenodes`.
+    /// Which file each table lies in: another one than a chunk was read from means that it was
+    /// rewritten. Answered by `Filenodes`.
     Filenodes { tables: Vec<u32> },
-    /// What became of tables that aren't published any more. Answered by `Whereabouts`, in their order.
+    /// What became of tables that aren't published any more. Answered by `Whereabouts`, in their
+    /// order.
     Whereabouts { tables: Vec<super::whereabouts::Lost> },
     /// What the publication streams now. Answered by `Seen`, also when it couldn't be looked at.
     Look { publication: String, excluded: Vec<String> },
@@ -56,7 +61,8 @@ pub enum Request {
     Command(StreamCommand),
     /// Compare pieces of tables, step by step. Answered by `Probed`.
     Probe(mpsc::UnboundedReceiver<ProbeStep>),
-    /// Look at the source now and then; `Watched` or `LookFailed` each time. The slot is given up when it keeps too much WAL.
+    /// Look at the source now and then; `Watched` or `LookFailed` each time. The slot is given up
+    /// when it keeps too much WAL.
     Watch(WatchRequest),
     /// Not only then, but now.
     LookNow,
@@ -128,7 +134,8 @@ pub enum Event {
 pub struct Gauges {
     pub received: AtomicU64,
     pub source: AtomicU64,
-    /// How far the source's WAL is flushed, asked beside the stream: the stream's own word may be held up.
+    /// How far the source's WAL is flushed, asked beside the stream: the stream's own word may be
+    /// held up.
     pub flushed: AtomicU64,
     /// What keeps the source from streaming what it has, if that can be seen there.
     pub held_up: Mutex<Option<String>>,
@@ -137,14 +144,17 @@ pub struct Gauges {
     /// The source's clock at its last frame, and ours at that moment (µs since 2000-01-01).
     pub source_clock: AtomicI64,
     pub heard: AtomicI64,
-    /// The newest transaction id, 64 bits, that a snapshot has shown: how far the source is, whatever the stream says.
+    /// The newest transaction id, 64 bits, that a snapshot has shown: how far the source is,
+    /// whatever the stream says.
     pub newest_xid: AtomicU64,
-    /// A batch ends after the last commit before this, whatever else there is, and `Idle` says that the stream stands there;
-    /// 0: nowhere in particular.
+    /// A batch ends after the last commit before this, whatever else there is, and `Idle` says that
+    /// the stream stands there; 0: nowhere in particular.
     pub stand_at: AtomicU64,
-    /// What the source said when it failed in the middle of the stream, if that doesn't pass by itself.
+    /// What the source said when it failed in the middle of the stream, if that doesn't pass by
+    /// itself.
     pub undecodable: OnceLock<String>,
-    /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for any more.
+    /// Why the slot was given up: the main thread, whatever holds it up, has nothing to wait for
+    /// any more.
     pub slot_given_up: OnceLock<String>,
 }
 
@@ -169,8 +179,8 @@ impl Gauges {
     }
 }
 
-/// Whether the main thread would take a batch, and whether the network thread has one: the thread is woken only
-/// when both are so.
+/// Whether the main thread would take a batch, and whether the network thread has one: the thread
+/// is woken only when both are so.
 #[derive(Debug, Default)]
 pub(super) struct Hunger {
     hungry: AtomicBool,
@@ -180,14 +190,16 @@ pub(super) struct Hunger {
 
 impl Hunger {
     fn say(&self) {
-        // Each side writes its own word before it reads the other's, in one order for both: one of them sees both.
+        // Each side writes its own word before it reads the other's, in one order for both: one of
+        // them sees both.
         self.hungry.store(true, Ordering::SeqCst);
         if self.gathered.load(Ordering::SeqCst) {
             self.both.notify_one();
         }
     }
 
-    /// Notes whether there is a batch to hand over; true: it is wanted, and now counts as handed over.
+    /// Notes whether there is a batch to hand over; true: it is wanted, and now counts as handed
+    /// over.
     pub(super) fn takes(&self, gathered: bool) -> bool {
         if self.gathered.load(Ordering::Relaxed) != gathered {
             self.gathered.store(gathered, Ordering::SeqCst);
@@ -279,7 +291,8 @@ impl Link {
         Prober { steps }
     }
 
-    /// Whether it was told that the network thread ended: nothing that is asked for will be answered.
+    /// Whether it was told that the network thread ended: nothing that is asked for will be
+    /// answered.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
@@ -294,7 +307,8 @@ impl Link {
             Ok(event) => Ok(Some(event)),
             Err(mpsc::error::TryRecvError::Empty) => Ok(None),
             Err(mpsc::error::TryRecvError::Disconnected) => {
-                // The error itself was for whoever asked first, a table perhaps; for all others this is a mere break.
+                // The error itself was for whoever asked first, a table perhaps; for all others
+                // this is a mere break.
                 let why = self.ended.get_or_insert_default();
                 let colon = if why.is_empty() { "" } else { ": " };
                 Err(Error::retry(format!("the network thread ended{colon}{why}")))

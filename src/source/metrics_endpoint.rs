@@ -1,7 +1,8 @@
-//! The HTTP endpoint for Prometheus: serves what the main thread last published, from a thread of its own.
+//! The HTTP endpoint for Prometheus: serves what the main thread last published, from a thread of
+//! its own.
 //!
-//! It shares nothing with replication but that text. Whatever comes in, it is bounded: a few connections at a time, small
-//! headers, a few seconds each, one answer.
+//! It shares nothing with replication but that text. Whatever comes in, it is bounded: a few
+//! connections at a time, small headers, a few seconds each, one answer.
 
 use std::convert::Infallible;
 use std::net::TcpListener;

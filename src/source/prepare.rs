@@ -266,8 +266,9 @@ fn views_are_complete(publication: &str, lists: &Lists) -> Check {
     .stopping(Stops::Nothing)
 }
 
-/// With a slot that standbys keep, the source streams nothing that those of synchronized_standby_slots (17 and newer) lack. Copies
-/// without a stream behind them would be old in a moment.
+/// With a slot that standbys keep, the source streams nothing that those of
+/// synchronized_standby_slots (17 and newer) lack. Copies without a stream behind them would be old
+/// in a moment.
 pub async fn standbys(client: &Client) -> Result<Check, Error> {
     const NAME: &str = "standbys that the stream waits for";
     let sql = "

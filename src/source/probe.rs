@@ -1,5 +1,6 @@
-//! Reads pieces of tables on the source for comparing: first a hash of all rows, then each row's, then rows, all under
-//! one guarded snapshot. Only reads, and rests in between, so that the source hardly notices.
+//! Reads pieces of tables on the source for comparing: first a hash of all rows, then each row's,
+//! then rows, all under one guarded snapshot. Only reads, and rests in between, so that the source
+//! hardly notices.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -24,12 +25,14 @@ use crate::wire::Lsn;
 /// What the main thread asks, of one piece after the other.
 #[derive(Debug)]
 pub enum ProbeStep {
-    /// Takes a snapshot that sees `must_see`, and hashes the piece's rows. Answered by `Probed::Opened`, then `Probed::Summed`; of a
-    /// piece that is a list of keys by `Probed::Hashes`.
+    /// Takes a snapshot that sees `must_see`, and hashes the piece's rows. Answered by
+    /// `Probed::Opened`, then `Probed::Summed`; of a piece that is a list of keys by
+    /// `Probed::Hashes`.
     Open(Box<ProbeRequest>),
     /// Each row's hash. Answered by `Probed::Hashes`.
     Hashes,
-    /// The rows under these keys, or all. Answered by `Probed::Rows`, several times perhaps, then by `Probed::End`.
+    /// The rows under these keys, or all. Answered by `Probed::Rows`, several times perhaps, then
+    /// by `Probed::End`.
     Fetch(Option<Vec<RowKey>>),
     /// The piece is done: lets the snapshot go, and rests.
     Close,
@@ -41,11 +44,13 @@ pub struct ProbeRequest {
     pub wanted: Wanted,
     pub side: Side,
     pub tiling: Tiling,
-    /// Of a range only where it begins is given; where it ends is found here, and is no more than `hi` if that is given.
+    /// Of a range only where it begins is given; where it ends is found here, and is no more than
+    /// `hi` if that is given.
     pub piece: Piece,
     pub limits: Limits,
     pub must_see: Vec<u64>,
-    /// Whoever is writing to the table now must be seen, too: not all of what it wrote comes with the stream.
+    /// Whoever is writing to the table now must be seen, too: not all of what it wrote comes with
+    /// the stream.
     pub look_for_writers: bool,
     /// Percent of the time that the source may work on this.
     pub share: i32,
@@ -154,8 +159,9 @@ pub async fn serve(
             ProbeStep::Fetch(keys) => Ask::Fetch(keys),
             ProbeStep::Close => {
                 if let (Some(client), Some(done)) = (&session, open.take()) {
-                    // Reading may have pruned pages: only a commit sees to it that the WAL of that is flushed, without which
-                    // the stream wouldn't reach the next snapshot's position on an idle source.
+                    // Reading may have pruned pages: only a commit sees to it that the WAL of that
+                    // is flushed, without which the stream wouldn't reach the next snapshot's
+                    // position on an idle source.
                     let _ = client.batch_execute("COMMIT").await;
                     sleep(done.rest()).await;
                 }
@@ -171,7 +177,8 @@ pub async fn serve(
             Err(error) => {
                 let id = probe.request.id;
                 let gone = |code: &str| sqlstate::is_gone(code, &error.message);
-                // A broken session is made anew for the next piece; an unbroken one has a transaction to end.
+                // A broken session is made anew for the next piece; an unbroken one has a
+                // transaction to end.
                 session = None;
                 match error.sqlstate.as_deref().is_some_and(gone) {
                     true => Probed::Drifted { id, why: error.message },
@@ -237,7 +244,8 @@ async fn answer(
             if let Probed::Opened { snapshot, .. } = &opened {
                 gauges.newest_xid.fetch_max(snapshot.xmax(), Ordering::Relaxed);
             }
-            // Told before the stream can stand there: the rows here are looked at in that very moment.
+            // Told before the stream can stand there: the rows here are looked at in that very
+            // moment.
             outbox.send(Event::Probed(Box::new(opened))).await;
             gauges.stand_at.store(past.0, Ordering::Relaxed);
             match probe.request.piece {

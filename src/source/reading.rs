@@ -1,5 +1,6 @@
-//! Reads the replication stream, without ever waiting, so that either thread may: the network thread ([stream](super::stream)),
-//! and the main thread while the source has little to say ([lease](super::lease)).
+//! Reads the replication stream, without ever waiting, so that either thread may: the network
+//! thread ([stream](super::stream)), and the main thread while the source has little to say
+//! ([lease](super::lease)).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,10 @@
-//! What a server may send before we stop listening: the number and the size of each kind of message.
+//! What a server may send before we stop listening: the number and the size of each kind of
+//! message.
 //!
-//! A source may be hostile, or not a PostgreSQL at all. Whatever it sends lands in the memory of a process
-//! that shares its memory with a server, and an allocation that fails there ends the whole cluster: so
-//! every size is bounded before room is made for it. PostgreSQL itself stays far below these bounds.
+//! A source may be hostile, or not a PostgreSQL at all. Whatever it sends lands in the memory of a
+//! process that shares its memory with a server, and an allocation that fails there ends the whole
+//! cluster: so every size is bounded before room is made for it. PostgreSQL itself stays far below
+//! these bounds.
 
 use std::io;
 
@@ -63,7 +65,8 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Looks at a message's head, before anything of its body is kept: its length, which counts itself.
+    /// Looks at a message's head, before anything of its body is kept: its length, which counts
+    /// itself.
     pub(super) fn message(&mut self, tag: u8, length: i32) -> Result<usize, Excess> {
         let most = if matches!(tag, b'D' | b'd') { LONGEST_MESSAGE } else { LONGEST_OTHER };
         let impossible = Excess::Length { tag: shown(tag), length: length.into() };

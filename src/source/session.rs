@@ -1,4 +1,5 @@
-//! Our own replication session, which tokio-postgres does not have: commands, then a [stream](super::streaming).
+//! Our own replication session, which tokio-postgres does not have: commands, then a
+//! [stream](super::streaming).
 //!
 //! It moves bytes and says nothing about what they mean: that is the wire module's.
 
@@ -22,8 +23,9 @@ impl ReplicationSession {
         ReplicationSession { channel }
     }
 
-    /// Runs one command by the simple query protocol (IDENTIFY_SYSTEM, CREATE_REPLICATION_SLOT, plain SQL) and
-    /// returns its rows as text. Not cancel-safe: after a cancelled call, drop the session.
+    /// Runs one command by the simple query protocol (IDENTIFY_SYSTEM, CREATE_REPLICATION_SLOT,
+    /// plain SQL) and returns its rows as text. Not cancel-safe: after a cancelled call, drop the
+    /// session.
     ///
     /// # Errors
     /// The first error that the source reports; the session is then ready for the next command.

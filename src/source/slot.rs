@@ -19,14 +19,16 @@ pub struct SlotState {
     pub active_pid: Option<i32>,
     pub confirmed_flush: Option<Lsn>,
     pub restart_lsn: Option<Lsn>,
-    /// Bytes of WAL from restart_lsn to the end: what the source keeps for this slot, if for nobody else.
+    /// Bytes of WAL from restart_lsn to the end: what the source keeps for this slot, if for nobody
+    /// else.
     pub retained: Option<i64>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
     /// Bytes of WAL that may still be written before the slot is in danger; None for no limit.
     pub safe_wal_size: Option<i64>,
     pub two_phase: bool,
-    /// Standbys keep it, and the source streams no more than those of synchronized_standby_slots have.
+    /// Standbys keep it, and the source streams no more than those of synchronized_standby_slots
+    /// have.
     pub failover: bool,
     /// Why the slot can't be used any more, in the server's words.
     pub invalidation: Option<String>,
@@ -88,7 +90,8 @@ const HOLDS_UP: &str = "
     LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid
     WHERE s.slot_name = $1";
 
-/// What keeps the source from streaming what it has to the slot's reader, as a clause; None: nothing that can be seen.
+/// What keeps the source from streaming what it has to the slot's reader, as a clause; None:
+/// nothing that can be seen.
 pub async fn holds_up(client: &Client, name: &str) -> Result<Option<String>, Error> {
     let Some(row) = client.query_opt(HOLDS_UP, &[&name]).await? else { return Ok(None) };
     let unread: Vec<String> = row.try_get("unread")?;

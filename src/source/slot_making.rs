@@ -14,9 +14,10 @@ use crate::wire::Lsn;
 
 /// Makes the slot and returns where its stream begins.
 ///
-/// The server waits for every transaction that runs on it; so that nobody wonders, who holds it up is told.
-/// `anew`: one that is there already is no use; else it is taken over. `give_up_at`: the most megabytes of WAL that it may keep.
-/// `failover`: standbys are to keep it, if the source knows such.
+/// The server waits for every transaction that runs on it; so that nobody wonders, who holds it up
+/// is told. `anew`: one that is there already is no use; else it is taken over. `give_up_at`: the
+/// most megabytes of WAL that it may keep. `failover`: standbys are to keep it, if the source knows
+/// such.
 pub async fn create(
     connector: &Connector,
     name: &str,
@@ -32,7 +33,8 @@ pub async fn create(
             return Err(in_use(name));
         }
         match found.confirmed_flush {
-            // One that a start broken off left behind: it began before any copy will, which is all that counts.
+            // One that a start broken off left behind: it began before any copy will, which is all
+            // that counts.
             Some(start) if !anew && found.lost().is_none() => return Ok(start),
             // Ours (the checks saw to that) and of no use to anybody.
             _ => drop_slot(&client, name).await?,
@@ -73,8 +75,9 @@ pub async fn create(
         .ok_or_else(|| Error::stop("the source made a slot and did not say where it begins"))
 }
 
-/// From 17 on a slot can be kept on standbys: then the mirror goes on after a failover as if nothing had been. Where no standby
-/// keeps it, that costs nothing; but the source may be told to stream only what its standbys have (synchronized_standby_slots).
+/// From 17 on a slot can be kept on standbys: then the mirror goes on after a failover as if
+/// nothing had been. Where no standby keeps it, that costs nothing; but the source may be told to
+/// stream only what its standbys have (synchronized_standby_slots).
 fn making(name: &str, server_version: &str, failover: bool) -> String {
     let major = server_version
         .split(|c: char| !c.is_ascii_digit())
@@ -87,7 +90,8 @@ fn making(name: &str, server_version: &str, failover: bool) -> String {
     format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote_identifier(name))
 }
 
-/// Lets standbys keep the slot that is there, or keep it no longer. Nobody may be reading it. From 17 on.
+/// Lets standbys keep the slot that is there, or keep it no longer. Nobody may be reading it. From
+/// 17 on.
 pub async fn set_failover(connector: &Connector, name: &str, failover: bool) -> Result<(), Error> {
     let mut session = connector.replication().await?;
     let command = format!("ALTER_REPLICATION_SLOT {} (FAILOVER {failover})", quote_identifier(name));
@@ -123,8 +127,9 @@ async fn holdups(client: &tokio_postgres::Client, pid: i32) -> Result<Vec<String
     Ok(rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect())
 }
 
-/// Drops the slot, if it is there; waits a little for our own stream to let go of it. `ends_reader`: whoever reads it was
-/// our own stream, and may be too busy to notice that nobody listens any more.
+/// Drops the slot, if it is there; waits a little for our own stream to let go of it.
+/// `ends_reader`: whoever reads it was our own stream, and may be too busy to notice that nobody
+/// listens any more.
 pub async fn drop(connector: &Connector, name: &str, ends_reader: bool) -> Result<(), Error> {
     let client = connector.sql().await?;
     for turn in 0..50 {

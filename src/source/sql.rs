@@ -1,7 +1,8 @@
 //! A session for ordinary SQL: authenticated by us, then handed over to tokio-postgres.
 //!
-//! tokio-postgres can't be told to keep a cleartext password to itself, and has no eye for our certificates. So
-//! it is given a stream that swallows its startup message and repeats the greeting that we had.
+//! tokio-postgres can't be told to keep a cleartext password to itself, and has no eye for our
+//! certificates. So it is given a stream that swallows its startup message and repeats the greeting
+//! that we had.
 
 use std::io;
 use std::ops::Deref;
@@ -53,7 +54,8 @@ impl Sql {
 
 impl Sql {
     /// Whether the database keeps its text in another encoding than UTF-8. Of SQL_ASCII nothing is
-    /// known: its bytes are taken as they are, and the source itself refuses to send what is not UTF-8.
+    /// known: its bytes are taken as they are, and the source itself refuses to send what is not
+    /// UTF-8.
     pub fn recodes(&self) -> bool {
         !matches!(self.encoding.as_str(), "UTF8" | "SQL_ASCII")
     }

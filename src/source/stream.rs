@@ -1,7 +1,9 @@
-//! The replication stream on the network thread: waits for the socket, hands over batches, and keeps the source told.
+//! The replication stream on the network thread: waits for the socket, hands over batches, and
+//! keeps the source told.
 //!
-//! Replies go out on a timer whatever else happens: a busy applier must not look like a dead client. When the
-//! applier is busy the stream gathers, up to its bounds; then it stops reading, never replying.
+//! Replies go out on a timer whatever else happens: a busy applier must not look like a dead
+//! client. When the applier is busy the stream gathers, up to its bounds; then it stops reading,
+//! never replying.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,11 +56,13 @@ pub enum StreamCommand {
     Resume { tables: Vec<Arc<StreamTable>> },
 }
 
-/// How often the source hears from us at least. Its wal_sender_timeout may be as short as a few seconds.
+/// How often the source hears from us at least. Its wal_sender_timeout may be as short as a few
+/// seconds.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// In the middle of a transaction, each of whose changes comes as a message of its own, the next look at the socket is put off by
-/// this: nothing can be applied before the rest is there, and to be woken for each costs both sides more than all else.
+/// In the middle of a transaction, each of whose changes comes as a message of its own, the next
+/// look at the socket is put off by this: nothing can be applied before the rest is there, and to
+/// be woken for each costs both sides more than all else.
 const REST: Duration = Duration::from_micros(50);
 
 pub struct Stream {
@@ -124,7 +128,8 @@ impl Stream {
                     continue;
                 }
                 Next::Rest => {
-                    // The runtime's own timers count in milliseconds; nobody else minds waiting so short a time.
+                    // The runtime's own timers count in milliseconds; nobody else minds waiting so
+                    // short a time.
                     std::thread::sleep(REST);
                     continue;
                 }
@@ -198,7 +203,8 @@ impl Stream {
         Ok(true)
     }
 
-    /// What the source reports in the middle of its stream, and will report again, has to do with what it decodes.
+    /// What the source reports in the middle of its stream, and will report again, has to do with
+    /// what it decodes.
     pub(super) fn note_failure(&self, error: &Error) {
         if self.streams && error.sqlstate.is_some() && error.verdict == Verdict::RetrySlowly {
             let _ = self.gauges.undecodable.set(error.message.clone());
@@ -206,7 +212,8 @@ impl Stream {
     }
 }
 
-/// Closes the stream when the task that runs it ends, or is ended: the source is rid of its walsender then, whoever holds the lease.
+/// Closes the stream when the task that runs it ends, or is ended: the source is rid of its
+/// walsender then, whoever holds the lease.
 struct Closing(Arc<Shared>);
 
 impl Drop for Closing {

@@ -1,4 +1,5 @@
-//! A replication session once it streams: it never waits, so that whichever thread has time may read it.
+//! A replication session once it streams: it never waits, so that whichever thread has time may
+//! read it.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -74,11 +75,12 @@ impl Streaming {
         .try_clone_to_owned()
     }
 
-    /// The next CopyData payload that was read already; `None` when [fill](Self::fill) must read more.
+    /// The next CopyData payload that was read already; `None` when [fill](Self::fill) must read
+    /// more.
     ///
     /// # Errors
-    /// Whatever ends the stream: an error of the source by its SQLSTATE, the end of the stream (`Retry`), a message
-    /// that has no place in it (`Stop`).
+    /// Whatever ends the stream: an error of the source by its SQLSTATE, the end of the stream
+    /// (`Retry`), a message that has no place in it (`Stop`).
     pub fn buffered(&mut self) -> Result<Option<&[u8]>, Error> {
         while let Some(frame) = self.inbox.next_frame()? {
             match frame.tag {
@@ -86,7 +88,8 @@ impl Streaming {
                 // Notices, notifications, parameters.
                 b'N' | b'A' | b'S' => {}
                 b'E' => return Err(failure::reported(self.inbox.body(&frame))),
-                // CopyDone and CommandComplete: the source is shutting down and has sent everything.
+                // CopyDone and CommandComplete: the source is shutting down and has sent
+                // everything.
                 b'c' | b'C' => return Err(Error::retry("the source ended the replication stream")),
                 tag => return Err(unexpected(tag)),
             }
@@ -119,12 +122,14 @@ impl Streaming {
         }
     }
 
-    /// Whether the last [fill](Self::fill) took all that the socket had. Under TLS only an empty one says so: a record at a time is read.
+    /// Whether the last [fill](Self::fill) took all that the socket had. Under TLS only an empty
+    /// one says so: a record at a time is read.
     pub fn is_drained(&self) -> bool {
         self.drained
     }
 
-    /// Sends one CopyData message. What the socket doesn't take now goes with the next one, or with a [flush](Self::flush).
+    /// Sends one CopyData message. What the socket doesn't take now goes with the next one, or with
+    /// a [flush](Self::flush).
     pub fn send(&mut self, copy_data: &[u8]) -> Result<(), Error> {
         frontend::CopyData::new(copy_data)
             .map_err(|error| Error::stop("a reply to the source is too long").caused_by(error))?
@@ -184,7 +189,8 @@ impl Watch {
         }
     }
 
-    /// To be called when there was nothing to read, so that [`readable`](Self::readable) waits for more.
+    /// To be called when there was nothing to read, so that [`readable`](Self::readable) waits for
+    /// more.
     pub fn has_nothing(&self) {
         let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         let _ = match self {

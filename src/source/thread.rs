@@ -14,7 +14,8 @@ use super::{catalog, chunk, inspect, probe, slot_making, stream, watch, whereabo
 use crate::error::Error;
 use crate::mirror::gate::Refusal;
 
-/// Serves requests until the main thread's end is dropped. Never panics: a panic is reported as an error.
+/// Serves requests until the main thread's end is dropped. Never panics: a panic is reported as an
+/// error.
 pub fn run(connector: Connector, remote: Remote) {
     let outbox = remote.outbox.clone();
     let served = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -100,7 +101,8 @@ async fn serve(connector: Connector, mut remote: Remote) -> Result<(), Error> {
     }
 }
 
-/// Drops the slot, our own stream first. The main thread may be stuck, in a statement say: Odoo's disk can't wait for it.
+/// Drops the slot, our own stream first. The main thread may be stuck, in a statement say: Odoo's
+/// disk can't wait for it.
 async fn give_up(
     connector: &Connector,
     slot: &str,

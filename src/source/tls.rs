@@ -114,8 +114,9 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        // A self-signed server names itself in sslrootcert. It is often marked as an authority, which the check of
-        // a chain refuses as a server's certificate; being exactly the trusted one is more than a chain says.
+        // A self-signed server names itself in sslrootcert. It is often marked as an authority,
+        // which the check of a chain refuses as a server's certificate; being exactly the trusted
+        // one is more than a chain says.
         if !trusted.certificates.iter().any(|known| known == end_entity) {
             verify_server_cert_signed_by_trust_anchor(
                 &certificate,
@@ -154,8 +155,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What tls-server-end-point binds to (RFC 5929): the hash of the server's certificate, by the hash of its own
-/// signature. None without TLS, and where that hash isn't defined (Ed25519, RSA-PSS).
+/// What tls-server-end-point binds to (RFC 5929): the hash of the server's certificate, by the hash
+/// of its own signature. None without TLS, and where that hash isn't defined (Ed25519, RSA-PSS).
 pub(super) fn server_end_point(stream: &Stream) -> Option<Vec<u8>> {
     let Stream::Tls(tls) = stream else { return None };
     let certificate = tls.get_ref().1.peer_certificates()?.first()?.as_ref();

@@ -1,5 +1,5 @@
-//! Looks at the source now and then while the stream runs: how far its WAL is, how its slot stands, what it
-//! publishes by now.
+//! Looks at the source now and then while the stream runs: how far its WAL is, how its slot stands,
+//! what it publishes by now.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,8 @@ pub struct Watched {
 #[derive(Debug)]
 pub struct LookFailed {
     pub error: Error,
-    /// The slot could not be looked at either: nobody sees to it that it keeps no more WAL than it may.
+    /// The slot could not be looked at either: nobody sees to it that it keeps no more WAL than it
+    /// may.
     pub slot_unseen: bool,
 }
 
@@ -56,8 +57,8 @@ const LOOK_TAKES: Duration = Duration::from_secs(10);
 /// Between two questions for the end of the source's WAL, over the session that the last look left.
 const PULSE: Duration = Duration::from_secs(1);
 
-/// Watches until the main thread is gone, or the slot keeps too much WAL: then why. A look that fails is told, and is not the
-/// stream's failure: the next may succeed.
+/// Watches until the main thread is gone, or the slot keeps too much WAL: then why. A look that
+/// fails is told, and is not the stream's failure: the next may succeed.
 pub async fn watch(
     connector: &Connector,
     request: &WatchRequest,
@@ -143,7 +144,8 @@ async fn pulse(session: Option<Sql>, request: &WatchRequest, gauges: &Gauges) ->
     matches!(asked, Ok(Ok(_))).then_some(client)
 }
 
-/// Returns where the source's WAL ends. What is flushed can be streamed: a source that holds its stream up is told from one that has nothing to say by this alone.
+/// Returns where the source's WAL ends. What is flushed can be streamed: a source that holds its
+/// stream up is told from one that has nothing to say by this alone.
 async fn note_position(client: &Sql, request: &WatchRequest, gauges: &Gauges) -> Result<Lsn, Error> {
     let row = client
         .query_one(

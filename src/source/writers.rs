@@ -1,7 +1,8 @@
 //! Who is writing to a table of the source right now, and who that is.
 //!
 //! A snapshot proves nothing about a transaction that had begun to write before the slot existed
-//! and hasn't ended: those are found by their locks, waited for, and shown while they are waited for.
+//! and hasn't ended: those are found by their locks, waited for, and shown while they are waited
+//! for.
 
 use tokio_postgres::Client;
 
@@ -24,7 +25,8 @@ const WRITERS: &str = "
     ORDER BY 1";
 
 /// pg_stat_activity hides another role's xid and start from a role without pg_read_all_stats;
-/// pg_locks and pg_prepared_xacts hide nothing. Beside each the tables that it has locked for writing.
+/// pg_locks and pg_prepared_xacts hide nothing. Beside each the tables that it has locked for
+/// writing.
 const BLOCKERS: &str = "
     SELECT own.transactionid::text::int8 AS xid, own.pid, p.gid,
            extract(epoch FROM clock_timestamp() - coalesce(p.prepared, a.xact_start))::float8 AS age,
@@ -107,7 +109,8 @@ pub async fn blockers(client: &Client, table: u32, xids: &[u64]) -> Result<Vec<B
     Ok(blockers)
 }
 
-/// What is waited for, as a clause. `table` is the one that was asked about; each transaction is told with what it really holds.
+/// What is waited for, as a clause. `table` is the one that was asked about; each transaction is
+/// told with what it really holds.
 pub fn waiting_for(table: &str, blockers: &[Blocker]) -> String {
     const MOST_TABLES: usize = 3;
     let mut by_table: Vec<(String, Vec<String>)> = Vec::new();

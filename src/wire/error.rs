@@ -1,4 +1,5 @@
-//! Why bytes could not be read. Names what was being read; shows a kind or flag byte, never a value.
+//! Why bytes could not be read. Names what was being read; shows a kind or flag byte, never a
+//! value.
 
 use std::ascii::escape_default;
 

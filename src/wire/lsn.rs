@@ -25,8 +25,8 @@ const SMALLEST_SEGMENT: u64 = 1 << 20;
 pub struct Lsn(pub u64);
 
 impl Lsn {
-    /// Whether a commit may lie between `other` and this position. No commit record is so short as that the few bytes by which two
-    /// positions of an idle server may differ could hold one.
+    /// Whether a commit may lie between `other` and this position. No commit record is so short as
+    /// that the few bytes by which two positions of an idle server may differ could hold one.
     pub fn is_past(self, other: Lsn) -> bool {
         const SHORTER_THAN_A_COMMIT: u64 = 24;
         self.0.saturating_sub(other.0) > SHORTER_THAN_A_COMMIT

@@ -32,7 +32,8 @@ pub enum Message<'a> {
     Origin { commit_lsn: Lsn, name: &'a str },
     /// A table, before its first row and whenever it may have changed.
     Relation(Relation),
-    /// A type that isn't built in, before the Relation that uses it. A domain is named by its base type.
+    /// A type that isn't built in, before the Relation that uses it. A domain is named by its base
+    /// type.
     Type { id: u32, schema: &'a str, name: &'a str },
     /// A new row.
     Insert { relation: u32, new: Tuple<'a> },

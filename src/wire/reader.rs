@@ -1,4 +1,5 @@
-//! A checked cursor over received bytes. It never reads past them, and each error says what was wanted.
+//! A checked cursor over received bytes. It never reads past them, and each error says what was
+//! wanted.
 
 use super::{Lsn, WireError};
 

@@ -3,14 +3,17 @@
 use super::reader::Reader;
 use super::{Lsn, WireError};
 
-/// What a walsender sends. Times are microseconds since 2000-01-01 00:00 UTC, by the source's clock.
+/// What a walsender sends. Times are microseconds since 2000-01-01 00:00 UTC, by the source's
+/// clock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A piece of output; under pgoutput, one message.
     XLogData {
-        /// The WAL position that the message is about: a Commit's is its end. Zero for a Relation or a Type.
+        /// The WAL position that the message is about: a Commit's is its end. Zero for a Relation
+        /// or a Type.
         start: Lsn,
-        /// On a logical slot the same as `start`, so no measure of how far the source's WAL reaches.
+        /// On a logical slot the same as `start`, so no measure of how far the source's WAL
+        /// reaches.
         end: Lsn,
         sent_at: i64,
         body: &'a [u8],
@@ -72,7 +75,8 @@ pub fn decode_frame(copy_data: &[u8]) -> Result<Frame<'_>, WireError> {
 /// Appends a standby status update, the CopyData payload that tells the source how far we are.
 ///
 /// Each position is the last byte's plus one. The source frees its WAL up to `flushed`, so that may
-/// only name what is durable here. `sent_at` is by our clock, in microseconds since 2000-01-01 00:00 UTC.
+/// only name what is durable here. `sent_at` is by our clock, in microseconds since 2000-01-01
+/// 00:00 UTC.
 pub fn standby_status(
     out: &mut Vec<u8>,
     written: Lsn,

@@ -39,7 +39,8 @@ impl fmt::Debug for Column<'_> {
 
 /// A row's columns, in the order of the [`Relation`](super::Relation) it belongs to.
 ///
-/// The bytes are checked once, when the tuple is made; walking over the columns can't fail after that.
+/// The bytes are checked once, when the tuple is made; walking over the columns can't fail after
+/// that.
 ///
 /// ```
 /// use odoo_mirror::wire::{Column, Tuple};
@@ -88,7 +89,8 @@ impl<'a> Tuple<'a> {
         Tuple { bytes, whole: false }
     }
 
-    /// The raw bytes, column count included, to be kept and given to [`from_validated`](Self::from_validated).
+    /// The raw bytes, column count included, to be kept and given to
+    /// [`from_validated`](Self::from_validated).
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
@@ -115,7 +117,8 @@ impl<'a> Tuple<'a> {
         }
     }
 
-    /// The column at `index`, counted from 0, or None past the last. Walks there: to read several, iterate.
+    /// The column at `index`, counted from 0, or None past the last. Walks there: to read several,
+    /// iterate.
     pub fn get(&self, index: usize) -> Option<Column<'a>> {
         self.iter().nth(index)
     }

@@ -1,7 +1,7 @@
 //! What holds for any stream of messages at all. The fuzz target runs this, and so do the tests.
 //!
-//! The bytes: one that says how the tables stand, then messages, each with its length in two bytes; a
-//! length of zero takes the batch. What can't be decoded is left out.
+//! The bytes: one that says how the tables stand, then messages, each with its length in two bytes;
+//! a length of zero takes the batch. What can't be decoded is left out.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use odoo_mirror::mirror::replica_identity::Identity;
 use odoo_mirror::mirror::stream_table::{JudgedRange, Standing, StreamColumn, StreamTable};
 use odoo_mirror::wire::{Lsn, Message, Relation, ReplicaIdentity, decode};
 
-/// The assembler doesn't panic, and accounts for each event, until it refuses the stream. Returns how many
-/// events it took.
+/// The assembler doesn't panic, and accounts for each event, until it refuses the stream. Returns
+/// how many events it took.
 pub fn stream(bytes: &[u8]) -> u64 {
     let Some((mode, rest)) = bytes.split_first() else { return 0 };
     let messages: Vec<&[u8]> = Messages { rest }.collect();
@@ -50,7 +50,8 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// A table for each relation that the stream describes, as it describes it first; every fifth is unknown.
+/// A table for each relation that the stream describes, as it describes it first; every fifth is
+/// unknown.
 fn tables(mode: u8, messages: &[&[u8]]) -> Vec<Arc<StreamTable>> {
     let mut tables: Vec<Arc<StreamTable>> = Vec::new();
     for message in messages {

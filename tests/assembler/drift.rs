@@ -1,4 +1,5 @@
-//! Where a change doesn't fit its table: the stream stops before it, and goes on with the table as it is then.
+//! Where a change doesn't fit its table: the stream stops before it, and goes on with the table as
+//! it is then.
 
 use std::sync::Arc;
 
@@ -118,7 +119,8 @@ fn what_lay_before_the_look_at_a_table_taken_over_does_not_have_to_fit() {
     let mut table = StreamTable::clone(&altered(Standing::Loose));
     table.seen = "12:12:".parse().ok();
     let mut assembler = Assembler::new(vec![Arc::new(table)], Lsn::ZERO, 10);
-    // Transaction 11 is older than the look, in the form of before; 12 is as the look saw it; 13 is newer than both.
+    // Transaction 11 is older than the look, in the form of before; 12 is as the look saw it; 13 is
+    // newer than both.
     for sent in
         [begin(1, 11), Sent::Relation(kind().relation(Form::Plain)), insert(Form::Plain, 1), commit(1)]
     {

@@ -1,4 +1,5 @@
-//! Transaction ids past 2^32, and where their low halves wrap around: in a copy's judging, and in a comparison.
+//! Transaction ids past 2^32, and where their low halves wrap around: in a copy's judging, and in a
+//! comparison.
 
 use std::sync::Arc;
 

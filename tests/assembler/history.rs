@@ -1,4 +1,5 @@
-//! Histories: what happened on the source, transaction by transaction, with the messages that tell it.
+//! Histories: what happened on the source, transaction by transaction, with the messages that tell
+//! it.
 
 use std::collections::HashSet;
 
@@ -57,8 +58,8 @@ pub enum Op {
     Logical,
 }
 
-/// The transaction ids start at one of these: in the first epoch and in later ones, and where their low halves wrap around
-/// soon, and in the middle of a history.
+/// The transaction ids start at one of these: in the first epoch and in later ones, and where their
+/// low halves wrap around soon, and in the middle of a history.
 pub const FIRST_XIDS: [u64; 6] =
     [700, (1 << 32) + 3, (3 << 32) + 700, (1 << 32) - 12, (4 << 32) - 12, (2 << 32) - 3];
 

@@ -1,4 +1,5 @@
-//! A Relation tells by its flags whether the table's key is what it was; where it doesn't, the catalog is asked.
+//! A Relation tells by its flags whether the table's key is what it was; where it doesn't, the
+//! catalog is asked.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The assembler against a model: whatever the history and wherever the batches are cut, applying what
-//! the assembler hands over gives the source's rows.
+//! The assembler against a model: whatever the history and wherever the batches are cut, applying
+//! what the assembler hands over gives the source's rows.
 
 #[path = "../wire/sent.rs"]
 mod sent;

@@ -13,7 +13,8 @@ use super::tables::{KINDS, Key, Kind, in_range};
 #[derive(Clone)]
 pub struct Mirror {
     pub rows: Vec<Rows>,
-    /// Tables with a range that must be copied again: what is missing there is missing for a reason.
+    /// Tables with a range that must be copied again: what is missing there is missing for a
+    /// reason.
     pub incomplete: Vec<bool>,
 }
 

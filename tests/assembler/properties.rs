@@ -275,7 +275,8 @@ proptest! {
         for (transaction, sees) in history.transactions.iter().zip(&visible) {
             prop_assert_eq!(snapshot.sees(transaction.xid), *sees);
         }
-        // Replaying only what is seen never removes a row that isn't there: `Source::effect` asserts that.
+        // Replaying only what is seen never removes a row that isn't there: `Source::effect`
+        // asserts that.
         (0..KINDS.len()).for_each(|table| drop(rows(&history, &visible, table)));
     }
 }

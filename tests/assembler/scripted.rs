@@ -9,9 +9,10 @@ use super::source::Rows;
 use super::tables::{Form, KEYS, KINDS};
 use odoo_mirror::mirror::stream_table::{Standing, StreamTable};
 
-/// A byte that says how much is there from the start, one for the order of transaction ids, one for where batches end, then three
-/// bytes for each operation. A mirror that batches are applied to must equal the source at each boundary, as one that each change
-/// is applied to alone; returns how many transactions there were.
+/// A byte that says how much is there from the start, one for the order of transaction ids, one for
+/// where batches end, then three bytes for each operation. A mirror that batches are applied to
+/// must equal the source at each boundary, as one that each change is applied to alone; returns how
+/// many transactions there were.
 pub fn batches(bytes: &[u8]) -> usize {
     let [there, order, cut, rest @ ..] = bytes else { return 0 };
     let steps: Vec<Step> = rest.as_chunks::<3>().0.iter().take(64).map(step).collect();
@@ -29,7 +30,8 @@ pub fn batches(bytes: &[u8]) -> usize {
     history.transactions.len()
 }
 
-/// `undone`: each transaction that comes in parts is undone after the first of them, once, and fed again.
+/// `undone`: each transaction that comes in parts is undone after the first of them, once, and fed
+/// again.
 fn applied(history: &History, cuts: &[u8], undone: bool) {
     let tables: Vec<Arc<StreamTable>> = KINDS.iter().map(|kind| kind.stream_table(Standing::Ready)).collect();
     let mut drive = Drive::new(history, tables, Mirror::new(history.before.clone()), cuts);

@@ -19,7 +19,8 @@ pub struct Kind {
 
 use ReplicaIdentity::{Default, Full, Nothing};
 
-/// Keys in another order than the columns, keys of either format, keys whose bytes say nothing, no keys.
+/// Keys in another order than the columns, keys of either format, keys whose bytes say nothing, no
+/// keys.
 pub const KINDS: &[Kind] = &[
     Kind {
         name: "binary_id",

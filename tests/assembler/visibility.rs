@@ -45,8 +45,8 @@ impl Touched {
     }
 }
 
-/// The first `passed` transactions, and of the others those that `wished` names, but for each that had
-/// to wait for one that isn't visible.
+/// The first `passed` transactions, and of the others those that `wished` names, but for each that
+/// had to wait for one that isn't visible.
 pub fn visible(history: &History, passed: usize, wished: &[bool]) -> Visible {
     let mut hidden = Touched::default();
     let transactions = history.transactions.iter().enumerate();

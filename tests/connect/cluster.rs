@@ -95,7 +95,8 @@ impl Clusters {
         clusters
     }
 
-    /// A certificate for `localhost` signed by ours, a self-signed authority that signed nothing, and damage.
+    /// A certificate for `localhost` signed by ours, a self-signed authority that signed nothing,
+    /// and damage.
     fn make_certificates(&self) {
         let authority = |name: &str| {
             let mut params = CertificateParams::default();

@@ -1,5 +1,5 @@
-//! A peer that means harm, or is no PostgreSQL at all: it is cut off before it costs memory, and what it
-//! says is shown without obeying it.
+//! A peer that means harm, or is no PostgreSQL at all: it is cut off before it costs memory, and
+//! what it says is shown without obeying it.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ async fn flood(peer: &mut TcpStream, bytes: &[u8]) {
     while !bytes.is_empty() && peer.write_all(bytes).await.is_ok() {}
 }
 
-/// Lets a session in, and answers its n-th query with a flood of this message; the queries before with nothing.
+/// Lets a session in, and answers its n-th query with a flood of this message; the queries before
+/// with nothing.
 async fn flooding(listener: TcpListener, greets: Vec<u8>, queries: usize, message: Vec<u8>) {
     loop {
         let mut peer = fake::accept(&listener, &greets).await;

@@ -1,4 +1,5 @@
-//! Who reads the stream: the network thread, and the main thread while the source has little to say.
+//! Who reads the stream: the network thread, and the main thread while the source has little to
+//! say.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -287,7 +288,8 @@ async fn what_the_main_thread_leaves_lying_is_read_by_the_network_thread() {
     assert!(!scene.lease.rewind());
 }
 
-/// The main thread looked into the channel, found nothing, and reads the stream: meanwhile it was taken back, and lent again.
+/// The main thread looked into the channel, found nothing, and reads the stream: meanwhile it was
+/// taken back, and lent again.
 #[tokio::test]
 async fn who_reads_by_a_lending_that_is_over_gets_nothing_that_comes_after_what_is_in_the_channel() {
     let mut scene = Scene::lent().await;
@@ -388,7 +390,8 @@ async fn much_at_once_is_read_by_the_network_thread_from_where_the_main_thread_w
     assert!(!scene.lease.rewind(), "its beginning is not kept any more");
 }
 
-/// What was handed over in parts before the stream was lent can't come again from what is kept since.
+/// What was handed over in parts before the stream was lent can't come again from what is kept
+/// since.
 #[tokio::test]
 async fn a_big_transaction_whose_end_is_still_at_work_when_the_stream_is_lent_is_not_rewound() {
     let mut scene = Scene::lent().await;

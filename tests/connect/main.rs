@@ -1,5 +1,5 @@
-//! Sessions on a real source: each sslmode, each kind of authentication, several hosts, the stream; and
-//! on peers that misbehave.
+//! Sessions on a real source: each sslmode, each kind of authentication, several hosts, the stream;
+//! and on peers that misbehave.
 
 #[path = "../wire/sent.rs"]
 mod sent;

@@ -163,7 +163,8 @@ async fn each_way_that_a_stream_can_end_has_its_verdict() {
         let command = "START_REPLICATION SLOT s LOGICAL 0/0";
         let (mut stream, mut peer) =
             tokio::join!(open(&connector, command), fake::until_streaming(&listener));
-        // What may stand between payloads is passed over, and a payload before the end still arrives.
+        // What may stand between payloads is passed over, and a payload before the end still
+        // arrives.
         let notice = fake::message(b'N', b"SNOTICE\0\0");
         let parameter = fake::message(b'S', b"TimeZone\0UTC\0");
         let before = [notice, fake::message(b'd', b"whole"), parameter, bytes.clone()].concat();

@@ -11,7 +11,8 @@ use super::source::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Equal,
-    /// At some point something had to be compared: whatever it is then, nobody takes it for the source's.
+    /// At some point something had to be compared: whatever it is then, nobody takes it for the
+    /// source's.
     Compared,
 }
 
@@ -32,7 +33,8 @@ impl Start {
     }
 }
 
-/// The stream lags behind the catalog by some operations, as chance has it; where it doesn't fit, the catalog is asked.
+/// The stream lags behind the catalog by some operations, as chance has it; where it doesn't fit,
+/// the catalog is asked.
 pub fn lagging(start: &Start, ops: &[Op], lags: &[usize]) -> Ended {
     let Some((mut source, mut mirror)) = start.mirrored() else { return Ended::Compared };
     // The catalog after each operation, and the event that it sent.
@@ -63,7 +65,8 @@ pub fn lagging(start: &Start, ops: &[Op], lags: &[usize]) -> Ended {
     Ended::Equal
 }
 
-/// The catalog is asked without a change that doesn't fit: what was passed fitted, and it still says the same.
+/// The catalog is asked without a change that doesn't fit: what was passed fitted, and it still
+/// says the same.
 pub fn looked_at(start: &Start, ops: &[Op], look: usize, stood: usize) -> Ended {
     let Some((mut source, mut mirror)) = start.mirrored() else { return Ended::Compared };
     let mut states = vec![source.clone()];
@@ -96,7 +99,8 @@ pub fn looked_at(start: &Start, ops: &[Op], look: usize, stood: usize) -> Ended 
     ended
 }
 
-/// A table against itself; what doesn't matter; columns that came and went before the mirror was made.
+/// A table against itself; what doesn't matter; columns that came and went before the mirror was
+/// made.
 pub fn unmoved(start: &Start, ops: &[Op]) {
     let Some((mut source, Mirror { kept, shape: kept_shape, .. })) = start.mirrored() else { return };
     assert!(!differs(&kept, &kept));

@@ -1,4 +1,5 @@
-//! A model of the mirror's table: it runs the very statements that the plan makes, one after the other.
+//! A model of the mirror's table: it runs the very statements that the plan makes, one after the
+//! other.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ pub struct Mirror {
 pub enum Decided {
     Same,
     Followed,
-    /// The rows must be compared, or the table is failed: nobody is told that it is as on the source.
+    /// The rows must be compared, or the table is failed: nobody is told that it is as on the
+    /// source.
     NotSilent,
 }
 
@@ -153,7 +155,8 @@ impl Mirror {
         }
     }
 
-    /// One statement, as PostgreSQL would: what isn't there can't be altered, what is there can't be added.
+    /// One statement, as PostgreSQL would: what isn't there can't be altered, what is there can't
+    /// be added.
     fn run(&mut self, statement: &str) {
         let TableHere { columns, key } = &mut self.table;
         // Which rows are deleted is another matter: they are compared.

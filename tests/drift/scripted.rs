@@ -3,8 +3,9 @@
 use super::checks::{Ended, Start, lagging, looked_at, unmoved};
 use super::ops::Op;
 
-/// A byte that says how the table is, how many operations came before its mirror and how far the catalog is ahead, then three
-/// bytes for each operation. All that must hold is checked; returns how the history ended for a stream that lags.
+/// A byte that says how the table is, how many operations came before its mirror and how far the
+/// catalog is ahead, then three bytes for each operation. All that must hold is checked; returns
+/// how the history ended for a stream that lags.
 pub fn history(bytes: &[u8]) -> Option<Ended> {
     let (mode, rest) = bytes.split_first()?;
     let mut start =

@@ -22,8 +22,8 @@ pub struct Column {
 /// Values by column name; None: NULL.
 pub type Row = BTreeMap<String, Option<String>>;
 
-/// A table of the source: its rows hold values by attnum. The first column is `id`, which names a row in what follows,
-/// whatever the table's key is.
+/// A table of the source: its rows hold values by attnum. The first column is `id`, which names a
+/// row in what follows, whatever the table's key is.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub oid: u32,

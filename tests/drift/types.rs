@@ -143,7 +143,8 @@ impl Type {
         }
     }
 
-    /// Whether PostgreSQL writes all rows anew: not where the stored bytes are the new type's already.
+    /// Whether PostgreSQL writes all rows anew: not where the stored bytes are the new type's
+    /// already.
     pub fn rewrites(self, to: Type) -> bool {
         let kept = match (self.known().family, to.known().family) {
             _ if self == to => true,
@@ -163,14 +164,16 @@ fn scaled(number: i64, scale: i32) -> String {
     if decimals.is_empty() { number.to_string() } else { format!("{number}.{decimals}") }
 }
 
-/// More decimals are zeros; fewer are cut off, which rounding would not do: no matter, it is another value.
+/// More decimals are zeros; fewer are cut off, which rounding would not do: no matter, it is
+/// another value.
 fn rescaled(value: &str, scale: i32) -> String {
     let scale = usize::try_from(scale).unwrap_or(0);
     let (number, decimals) = value.split_once('.').unwrap_or((value, ""));
     format!("{number}.{decimals:0<scale$.scale$}")
 }
 
-/// The text of a value of the mirror's type `from` when its column becomes one of type `to`, as the mirror's server casts it.
+/// The text of a value of the mirror's type `from` when its column becomes one of type `to`, as the
+/// mirror's server casts it.
 pub fn cast_here(from: &str, to: &str, value: &str) -> String {
     let place = |name: &str| TYPES.iter().position(|known| known.formatted == name);
     match (place(from), place(to)) {

@@ -1,4 +1,5 @@
-//! A type's labels and attributes change without an event: what is compared then, and what not, however deep they lie.
+//! A type's labels and attributes change without an event: what is compared then, and what not,
+//! however deep they lie.
 
 use odoo_mirror::mirror::drift::{Outcome, decide, differs};
 use odoo_mirror::mirror::source_table::{Member, SourceTable, SourceType};

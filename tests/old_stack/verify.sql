@@ -1,4 +1,5 @@
--- The kind of psql script that users of the old stack keep: it must run without an error, and show what it expects.
+-- The kind of psql script that users of the old stack keep: it must run without an error, and show
+-- what it expects.
 \set ON_ERROR_STOP on
 \echo '== rows of the six tables'
 SELECT 'account_move' AS table_name, count(*) FROM odoo_mirror.account_move

@@ -33,7 +33,8 @@ fn failing(status: &Value) -> bool {
     status["state"] == "degraded" && !status["source_looks"]["failing_since"].is_null()
 }
 
-/// What keeps the mirror from looking, what allows it again, a word of what is told, and whether the slot isn't seen either.
+/// What keeps the mirror from looking, what allows it again, a word of what is told, and whether
+/// the slot isn't seen either.
 const CAUSES: [(&str, &str, &str, bool); 5] = [
     ("ALTER ROLE repl NOLOGIN", "ALTER ROLE repl LOGIN", "not permitted to log in", true),
     (
@@ -111,7 +112,8 @@ fn looks_that_fail_are_told_everywhere_while_the_stream_goes_on_and_no_request_e
         );
         let state = format!("SELECT state FROM odoo_mirror.jobs() WHERE id = {job}");
         if place % 2 == 0 {
-            // A comparison may still have its session; one that has to look at the source anew can't begin.
+            // A comparison may still have its session; one that has to look at the source anew
+            // can't begin.
             assert_eq!(pair.mirror_value(&state), "waiting", "{cause}");
         }
         pair.on_source(cure);

@@ -1,4 +1,5 @@
-//! While the source has little to say the worker's main thread reads the stream itself, and applies a small transaction as it comes.
+//! While the source has little to say the worker's main thread reads the stream itself, and applies
+//! a small transaction as it comes.
 
 use std::time::Duration;
 
@@ -34,7 +35,8 @@ fn be_calm(pair: &Pair) {
     }
 }
 
-/// A transaction that comes in three pieces or more, and is small all the same; its rows of `t` first. What it ends with is given.
+/// A transaction that comes in three pieces or more, and is small all the same; its rows of `t`
+/// first. What it ends with is given.
 fn write_in_pieces(pair: &Pair, from: u32, ends_with: &str) {
     proxy(pair).slow_down(Duration::from_millis(300));
     pair.on_source(&format!(
@@ -109,7 +111,8 @@ fn a_row_that_is_refused_at_its_end_costs_that_row_alone_and_no_connection() {
     pair.assert_equal("t");
     assert_eq!(reconnects(&pair), before);
     pair.on_mirror("ALTER TABLE odoo_mirror.u DROP CONSTRAINT not_below");
-    // The line is slow, so that looks at the source may take too long: only the refused row must come back.
+    // The line is slow, so that looks at the source may take too long: only the refused row must
+    // come back.
     pair.wait_status("the row is back", |status| status["failed_rows"] == serde_json::json!({}));
     is_equal(&pair);
 }

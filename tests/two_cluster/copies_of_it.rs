@@ -1,4 +1,5 @@
-//! A clone and a restored dump have the settings of the mirror that they came from, and must not take its slot.
+//! A clone and a restored dump have the settings of the mirror that they came from, and must not
+//! take its slot.
 
 use crate::harness::{Cluster, Pair, eventually};
 use std::io::Write;

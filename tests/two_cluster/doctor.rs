@@ -1,4 +1,5 @@
-//! doctor(): everything well on a healthy system, and for each thing that isn't the statement that mends it.
+//! doctor(): everything well on a healthy system, and for each thing that isn't the statement that
+//! mends it.
 
 use crate::harness::{Cluster, Pair, eventually};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! doctor(): each check that can fail without stopping the whole mirror, failing, with the statement that mends it.
+//! doctor(): each check that can fail without stopping the whole mirror, failing, with the
+//! statement that mends it.
 
 use crate::doctor::{ODOO, check, fails};
 use crate::harness::{Cluster, Pair, eventually};

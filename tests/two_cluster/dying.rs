@@ -46,7 +46,8 @@ fn the_destinations_processes_may_be_killed() {
 
 #[test]
 fn the_destination_may_lose_what_was_not_on_disk() {
-    // Each commit of the worker is lost that the WAL writer didn't get to: they must not have been confirmed.
+    // Each commit of the worker is lost that the WAL writer didn't get to: they must not have been
+    // confirmed.
     let pair =
         flowing(quick().mirror_conf("wal_writer_delay", "10s").mirror_conf("bgwriter_lru_maxpages", "0"));
     for _ in 0..3 {
@@ -61,7 +62,8 @@ fn the_destination_may_lose_what_was_not_on_disk() {
 fn the_source_is_never_told_that_something_is_here_before_it_is_on_disk() {
     let pair = flowing(quick());
     survives(&pair, "kill -9 without a WAL writer", || dies_without_a_wal_writer(&pair, || {}));
-    // Else the gate would have found a slot that is past where the mirror stands, and compared all tables.
+    // Else the gate would have found a slot that is past where the mirror stands, and compared all
+    // tables.
     assert_eq!(pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.refusals"), "0");
 }
 

@@ -1,5 +1,5 @@
-//! Whatever the mirror does or waits for, it ends at once when it is told to, and holds nobody up: each phase of its life against each
-//! way to end it.
+//! Whatever the mirror does or waits for, it ends at once when it is told to, and holds nobody up:
+//! each phase of its life against each way to end it.
 
 use crate::harness::{Pair, Proxy, Shutdown, eventually};
 use std::time::{Duration, Instant};
@@ -245,7 +245,8 @@ fn pair() -> Pair {
     pair
 }
 
-/// DROP DATABASE of another database is a barrier that every process of the server must acknowledge.
+/// DROP DATABASE of another database is a barrier that every process of the server must
+/// acknowledge.
 fn assert_no_barrier_is_held_up(pair: &Pair, what: &str) {
     let mut session = pair.mirror.connect("postgres");
     session.batch_execute("CREATE DATABASE other").expect("there is none yet");

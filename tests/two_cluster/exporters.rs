@@ -1,4 +1,5 @@
-//! Programs that ask for the metrics by SQL, as they are configured in `monitoring/`, and a Prometheus that reads them there.
+//! Programs that ask for the metrics by SQL, as they are configured in `monitoring/`, and a
+//! Prometheus that reads them there.
 
 use crate::harness::{Pair, Shutdown, eventually};
 use crate::monitoring::{free_port, get};
@@ -76,7 +77,8 @@ impl Scene {
         path
     }
 
-    /// The exporter's samples of this name follow what the mirror does, and a Prometheus behind it sees the mirror's own names.
+    /// The exporter's samples of this name follow what the mirror does, and a Prometheus behind it
+    /// sees the mirror's own names.
     fn follows(&self, web: u16, metric_of: fn(&str) -> &'static str) {
         let inserted = |text: &str| {
             value(

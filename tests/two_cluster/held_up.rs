@@ -1,4 +1,5 @@
-//! A source that holds its own stream up, and slots that it invalidates: each is told for what it is.
+//! A source that holds its own stream up, and slots that it invalidates: each is told for what it
+//! is.
 
 use crate::harness::{Pair, eventually};
 use std::time::Duration;

@@ -30,7 +30,8 @@ fn streaming() -> Pair {
 /// What it is called, and how a pair gets into it.
 type Situation = (&'static str, fn() -> Pair);
 
-/// Pairs in each of the situations in which the worker must listen; the last of each waits for what never comes.
+/// Pairs in each of the situations in which the worker must listen; the last of each waits for what
+/// never comes.
 fn situations() -> [Situation; 5] {
     [
         ("idle", streaming),
@@ -88,7 +89,8 @@ fn relax(pair: &Pair) {
 fn whatever_it_does_drop_database_is_not_held_up_and_pg_terminate_backend_ends_it_soon() {
     for (situation, pair) in situations() {
         let pair = pair();
-        // Of another database: its end is a barrier that every process of the server must acknowledge.
+        // Of another database: its end is a barrier that every process of the server must
+        // acknowledge.
         let mut session = pair.mirror.connect("postgres");
         session.batch_execute("CREATE DATABASE other").expect("there is none yet");
         session.batch_execute("SET statement_timeout = '30s'").expect("it is open");

@@ -1,6 +1,7 @@
 //! Two servers, driven from outside: what only shows when a real source streams into a real mirror.
 //!
-//! `ODOO_MIRROR_PG` chooses the major version (15). Tests in module `smoke` are the ones that run on every version.
+//! `ODOO_MIRROR_PG` chooses the major version (15). Tests in module `smoke` are the ones that run
+//! on every version.
 
 mod harness;
 

@@ -1,4 +1,5 @@
-//! What is wrong at the source is said in a sentence with what mends it; once mended, the mirror goes on by itself.
+//! What is wrong at the source is said in a sentence with what mends it; once mended, the mirror
+//! goes on by itself.
 
 use crate::harness::{Cluster, Pair};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! What decides which changes the publication streams, and what is told and mended when somebody alters that.
+//! What decides which changes the publication streams, and what is told and mended when somebody
+//! alters that.
 
 use crate::harness::{Pair, eventually};
 use std::time::Duration;
@@ -22,7 +23,8 @@ fn mirroring() -> Pair {
     pair
 }
 
-/// What each write does to both tables must show in the end: one that isn't streamed is found by comparing.
+/// What each write does to both tables must show in the end: one that isn't streamed is found by
+/// comparing.
 fn write(pair: &Pair, round: usize) {
     for table in ["t", "p"] {
         pair.on_source(&format!(

@@ -11,7 +11,8 @@ const LIMIT: Duration = Duration::from_secs(40);
 const PASSWORD: &str = "Xq7-Wombat-Zeppelin-42";
 const WRONG: &str = "Xq7-Wrong-Zeppelin-43";
 
-/// A pair whose source takes TLS and SCRAM only, and the file of the authority that signed its certificate.
+/// A pair whose source takes TLS and SCRAM only, and the file of the authority that signed its
+/// certificate.
 fn guarded() -> (Pair, PathBuf) {
     let pair = Pair::builder()
         .mirror_env("ODOO_PASSWORD", PASSWORD)
@@ -123,7 +124,8 @@ fn a_password_from_a_passfile_logs_in_under_verify_full_and_is_seen_nowhere() {
     );
     assert_nowhere(&pair, WRONG);
 
-    // Open to others it is not read, whatever is in it; closed, with the right password, it heals by itself.
+    // Open to others it is not read, whatever is in it; closed, with the right password, it heals
+    // by itself.
     pair.mirror.write_file("passfile", &line(PASSWORD), 0o644);
     let status = pair.wait_status("a passfile open to others is refused", |status| {
         status["message"].as_str().is_some_and(|message| message.contains("open to other users"))
@@ -168,7 +170,8 @@ fn a_password_from_vault_is_read_with_the_configuring_roles_rights_and_is_seen_n
     let status = pair.wait_state("failed");
     assert!(status["message"].as_str().is_some_and(|message| message.contains("no Vault")), "{status:#}");
 
-    // What Supabase's Vault looks like from outside. The statement that holds the password isn't logged, as there.
+    // What Supabase's Vault looks like from outside. The statement that holds the password isn't
+    // logged, as there.
     pair.on_mirror(
         "CREATE SCHEMA vault;
          CREATE TABLE vault.kept (id uuid DEFAULT gen_random_uuid(), name text, decrypted_secret text);

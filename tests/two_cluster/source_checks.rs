@@ -1,4 +1,5 @@
-//! What is said of a source that can't be mirrored as it is set; each hint that is SQL is run, and must help.
+//! What is said of a source that can't be mirrored as it is set; each hint that is SQL is run, and
+//! must help.
 
 use crate::harness::Cluster;
 use crate::source_catalog::{asking, source, tables_for};

@@ -1,4 +1,5 @@
-//! The WAL that the slot keeps on the source's disk: shown, let go of when idle, and given up at a limit.
+//! The WAL that the slot keeps on the source's disk: shown, let go of when idle, and given up at a
+//! limit.
 
 use crate::harness::{Pair, eventually};
 use std::time::Duration;
@@ -42,7 +43,8 @@ fn a_publication_to_which_nothing_is_written_keeps_no_wal() {
     pair.on_source("INSERT INTO other SELECT repeat('x', 1000) FROM generate_series(1, 60000)");
     assert!(retained(&pair) > 32 * 1024 * 1024, "nothing was written");
     eventually("the slot lets it go", LIMIT, || {
-        // A source with any work at all notes its open transactions now and then: from there on a slot needs its WAL.
+        // A source with any work at all notes its open transactions now and then: from there on a
+        // slot needs its WAL.
         pair.on_source("CHECKPOINT");
         (retained(&pair) < 1024 * 1024).then_some(())
     });

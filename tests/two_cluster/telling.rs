@@ -18,8 +18,8 @@ fn lag_seconds(pair: &Pair) -> f64 {
     pair.mirror_value("SELECT coalesce(seconds, -1) FROM odoo_mirror.lag()").parse().expect("a number")
 }
 
-/// A library that, preloaded, sets a server's clock off by `$CLOCK_OFF` seconds. Beside its source in /tmp: the server's user
-/// must be able to read it.
+/// A library that, preloaded, sets a server's clock off by `$CLOCK_OFF` seconds. Beside its source
+/// in /tmp: the server's user must be able to read it.
 fn clock_shim() -> String {
     const SOURCE: &str = r#"
         #include <stdlib.h>

@@ -1,4 +1,5 @@
-//! Somebody who writes to the source without a pause, and what must hold in the mirror at every moment.
+//! Somebody who writes to the source without a pause, and what must hold in the mirror at every
+//! moment.
 
 use crate::harness::{Pair, eventually};
 use std::sync::Arc;
@@ -6,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// `journal` has no key: a row that is applied twice is there twice. `tally` counts its rows in the same transactions.
+/// `journal` has no key: a row that is applied twice is there twice. `tally` counts its rows in the
+/// same transactions.
 pub const SCHEMA: &str = "
     CREATE TABLE journal (n bigint, note text);
     CREATE TABLE tally (id int PRIMARY KEY, n bigint NOT NULL);
@@ -76,7 +78,8 @@ fn write(conninfo: &str, over: &AtomicBool) -> Result<(), postgres::Error> {
     Ok(())
 }
 
-/// What the mirror shows of the journal; None while it doesn't answer. Fails when it shows a transaction in part.
+/// What the mirror shows of the journal; None while it doesn't answer. Fails when it shows a
+/// transaction in part.
 #[track_caller]
 pub fn shown(pair: &Pair) -> Option<i64> {
     let query = "SELECT (SELECT count(*) FROM odoo_mirror.journal), (SELECT n FROM odoo_mirror.tally),

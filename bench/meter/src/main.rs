@@ -1,12 +1,14 @@
-//! The benchmark's clock: starts something, waits until a query on a server says that it shows, and tells how long that
-//! took, what CPU it took, and how much memory. Used by bench.sh; a program of its own because a shell is too slow for it.
+//! The benchmark's clock: starts something, waits until a query on a server says that it shows, and
+//! tells how long that took, what CPU it took, and how much memory. Used by bench.sh; a program of
+//! its own because a shell is too slow for it.
 //!
 //! ```text
 //! meter wait CONNINFO QUERY COMMAND WHO            → wall_ms cpu_ms private_kb
 //! meter lag SOURCE DESTINATION TABLE RATE SECONDS WHO → p50_us p99_us max_us cpu_ms private_kb per_second
 //! ```
 //!
-//! WHO is whose CPU and memory count: the number of a process, or `tree:N` for a postmaster with all that it ever started.
+//! WHO is whose CPU and memory count: the number of a process, or `tree:N` for a postmaster with
+//! all that it ever started.
 
 use std::error::Error;
 use std::process::Command;
@@ -16,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
 
-/// How often `wait` looks. Seldom enough to cost nothing, on a machine whose cores the servers need.
+/// How often `wait` looks. Seldom enough to cost nothing, on a machine whose cores the servers
+/// need.
 const LOOK: Duration = Duration::from_millis(5);
 /// How often memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -78,8 +81,8 @@ fn wait(server: &str, query: &str, command: &str, who: &Who) -> Result<()> {
     Ok(())
 }
 
-/// Commits `rate` transactions a second on the source and measures for each how long after the commit's answer the
-/// destination shows it.
+/// Commits `rate` transactions a second on the source and measures for each how long after the
+/// commit's answer the destination shows it.
 fn lag(source: &str, destination: &str, table: &str, rate: f64, time: Duration, who: &Who) -> Result<()> {
     let mut writer = Client::connect(source, NoTls)?;
     let mut reader = Client::connect(destination, NoTls)?;
@@ -161,7 +164,8 @@ impl Who {
         let gone = || "the process is gone";
         let ticks = match self {
             Who::One(pid) => Stat::read(*pid).ok_or_else(gone)?.own,
-            // A child that ends between the two looks would be among neither the living nor the ended: then once more.
+            // A child that ends between the two looks would be among neither the living nor the
+            // ended: then once more.
             Who::Tree(pid) => loop {
                 let before = Stat::read(*pid).ok_or_else(gone)?;
                 let living: u64 = children(*pid).filter_map(Stat::read).map(|stat| stat.own).sum();

@@ -1,4 +1,5 @@
-//! What a change of rows becomes: judged by its key, and by its old one where it moves, then put to the table's part of the batch.
+//! What a change of rows becomes: judged by its key, and by its old one where it moves, then put to
+//! the table's part of the batch.
 
 use super::{Assembler, Fed, StreamError};
 use crate::mirror::batch::{Step, Truncated};
@@ -52,7 +53,8 @@ impl Assembler {
         let arena = &mut self.batch.arena;
         open.batch.tally.updates += 1;
         open.batch.tally.updated_bytes += self.message_bytes;
-        // A whole old row holds all that the new one leaves out; an old key, a key too long to be sent twice.
+        // A whole old row holds all that the new one leaves out; an old key, a key too long to be
+        // sent twice.
         self.filled.clear();
         let new = match old {
             Some(old) if new.has_unchanged() => {
@@ -78,7 +80,8 @@ impl Assembler {
             }
             return Ok(Fed::Change);
         }
-        // An old key alone does not mean a change: one stored out of line is sent beside an equal one.
+        // An old key alone does not mean a change: one stored out of line is sent beside an equal
+        // one.
         let moved = match old {
             Some(Old::Key(old) | Old::Row(old)) => {
                 self.old_key.read(&open.batch.layout, old)?;
@@ -102,8 +105,8 @@ impl Assembler {
             (Judgement::Apply, Judgement::Apply) => open.rekey(arena, &self.old_key, &self.new_key, new)?,
             (Judgement::Apply, _) => open.delete(arena, &self.old_key),
             (_, Judgement::Apply) if !new.has_unchanged() => open.insert(arena, &self.new_key, new),
-            // The missing values stood under the old key, whose range was read after the row had left it:
-            // they are nowhere here, and the old key may hold another row by now.
+            // The missing values stood under the old key, whose range was read after the row had
+            // left it: they are nowhere here, and the old key may hold another row by now.
             (_, Judgement::Apply) => {
                 let range = table.range_of(self.new_key.first());
                 open.batch.tally.skipped += 1;

@@ -1,4 +1,5 @@
-//! Turns decoded messages into batches: keeps the relations, judges each event, folds what is to be applied.
+//! Turns decoded messages into batches: keeps the relations, judges each event, folds what is to be
+//! applied.
 //!
 //! Pure: no socket, no clock. Every batch but a part of a long transaction ends at a source commit.
 
@@ -67,14 +68,16 @@ pub struct Assembler {
     tells: bool,
     /// Such a transaction is the batch's last.
     cut: bool,
-    /// A relation was altered, a table failed, or a part of it must come again: fed once more, the same messages would not say the same.
+    /// A relation was altered, a table failed, or a part of it must come again: fed once more, the
+    /// same messages would not say the same.
     odd: bool,
     /// The relation before whose change the stream stands.
     asked: Option<u32>,
 }
 
 impl Assembler {
-    /// `start`: where the mirror stands; `newest`: a transaction id, 64 bits, that the source has come to by now.
+    /// `start`: where the mirror stands; `newest`: a transaction id, 64 bits, that the source has
+    /// come to by now.
     pub fn new(tables: Vec<Arc<StreamTable>>, start: Lsn, newest: u64) -> Assembler {
         Assembler {
             tables: by_oid(tables),
@@ -126,7 +129,8 @@ impl Assembler {
         self.cut
     }
 
-    /// Whether what gathered is more than changes of rows, so that it must not be [rewound](Self::rewind).
+    /// Whether what gathered is more than changes of rows, so that it must not be
+    /// [rewound](Self::rewind).
     pub fn is_odd(&self) -> bool {
         self.odd
     }
@@ -141,7 +145,8 @@ impl Assembler {
         self.batch.arena.len()
     }
 
-    /// Net changes and bytes of the open transaction in the batch; between two transactions, of the whole batch.
+    /// Net changes and bytes of the open transaction in the batch; between two transactions, of the
+    /// whole batch.
     pub fn part(&self) -> (usize, usize) {
         let (changes, bytes) = self.transaction.as_ref().map_or((0, 0), |transaction| transaction.before);
         (self.changes().saturating_sub(changes), self.bytes().saturating_sub(bytes))
@@ -180,8 +185,8 @@ impl Assembler {
         }
     }
 
-    /// Ends the batch here, before a change that doesn't fit: it is fed again once the tables are replaced. Where that is its
-    /// transaction's first, what came before it can be committed.
+    /// Ends the batch here, before a change that doesn't fit: it is fed again once the tables are
+    /// replaced. Where that is its transaction's first, what came before it can be committed.
     pub fn stop_before(&mut self, unfit: Unfit) {
         self.cut |= self.has_only_begun();
         self.asked = Some(unfit.relation.id);
@@ -194,7 +199,8 @@ impl Assembler {
         self.refit(tables);
     }
 
-    /// Replaces what is known of the tables where the stream stands before a change that didn't fit, with the batch taken.
+    /// Replaces what is known of the tables where the stream stands before a change that didn't
+    /// fit, with the batch taken.
     pub fn refit(&mut self, tables: Vec<Arc<StreamTable>>) {
         debug_assert!(self.is_empty());
         self.tables = by_oid(tables);
@@ -227,7 +233,8 @@ impl Assembler {
         batch
     }
 
-    /// Forgets what gathered and the transaction at hand, parts that were handed over included: it is fed again from its beginning.
+    /// Forgets what gathered and the transaction at hand, parts that were handed over included: it
+    /// is fed again from its beginning.
     pub fn rewind(&mut self) {
         debug_assert!(!self.odd);
         self.transaction = None;
@@ -294,7 +301,8 @@ impl Assembler {
         let oid = relation.id;
         let known = self.routes.get(&oid);
         let same = known.filter(|route| route.relation == relation);
-        // An equal one comes after whatever was done to the table, a change of a key that it doesn't tell perhaps.
+        // An equal one comes after whatever was done to the table, a change of a key that it
+        // doesn't tell perhaps.
         let is_to_be_asked = self.tables.get(&oid).is_some_and(|table| !table.is_key_told(&relation));
         self.odd |= is_to_be_asked;
         if same.is_some_and(|route| !matches!(route.target, Target::Nowhere)) {
@@ -312,7 +320,8 @@ impl Assembler {
         self.routes.insert(oid, Route { relation, target, is_to_be_asked, open: None });
     }
 
-    /// The relation's part of the batch and the transaction at hand; None when the event goes nowhere.
+    /// The relation's part of the batch and the transaction at hand; None when the event goes
+    /// nowhere.
     fn part_of(&mut self, oid: u32, what: &'static str) -> Result<Option<(usize, u64)>, StreamError> {
         let transaction = self.transaction.as_mut().ok_or(StreamError::OutsideTransaction(what))?;
         transaction.changed = true;
@@ -324,7 +333,8 @@ impl Assembler {
         let (table, layout) = match &route.target {
             Target::Table(table, layout) => (table, layout),
             Target::Misfit(table, reason) => {
-                // A table may be known as it is by now, while the stream is still where it was different.
+                // A table may be known as it is by now, while the stream is still where it was
+                // different.
                 if !table.holds(transaction.xid) {
                     let (table, reason) = (Arc::clone(table), reason.clone());
                     self.misfit(&table, reason);
@@ -372,7 +382,8 @@ impl Assembler {
         self.misfit(&table, reason.to_owned());
     }
 
-    /// From here on the range's events are skipped: what they change will be in the range when it is read again.
+    /// From here on the range's events are skipped: what they change will be in the range when it
+    /// is read again.
     fn copy_again(&mut self, part: usize, range: usize) {
         let open = &mut self.open[part];
         open.step(Step::CopyAgain { range });

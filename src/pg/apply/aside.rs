@@ -1,7 +1,9 @@
-//! Rows that the destination refuses: found among those of a batch, and set aside while the others are applied.
+//! Rows that the destination refuses: found among those of a batch, and set aside while the others
+//! are applied.
 //!
-//! The key of such a row is *held* until a whole version of it is taken. What the mirror has under a held key may be older than
-//! what the source had when it sent a change, so a change that leaves columns as they were can't be applied there.
+//! The key of such a row is *held* until a whole version of it is taken. What the mirror has under
+//! a held key may be older than what the source had when it sent a change, so a change that leaves
+//! columns as they were can't be applied there.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,8 +41,8 @@ pub(super) fn is_about_rows(error: &Error) -> bool {
     error.sqlstate.is_some() && error.verdict != Verdict::Retry
 }
 
-/// Before a batch's first table: what is checked only at the commit is checked at once, where it can still be told whose it is.
-/// Returns how many subtransactions the batch may take.
+/// Before a batch's first table: what is checked only at the commit is checked at once, where it
+/// can still be told whose it is. Returns how many subtransactions the batch may take.
 pub(super) fn begin(care: Care) -> Result<u32, Error> {
     if care == Care::EachTable {
         sql::run("SET CONSTRAINTS ALL IMMEDIATE", &[])?;
@@ -107,7 +109,8 @@ enum Kind {
 }
 
 impl Work<'_> {
-    /// As [`folded`](Self::folded), but for rows that are held; with refused rows left out, if those are looked for.
+    /// As [`folded`](Self::folded), but for rows that are held; with refused rows left out, if
+    /// those are looked for.
     pub(super) fn folded_apart(&mut self, changes: &[Change]) -> Result<(), Error> {
         let mut free = Vec::with_capacity(changes.len());
         let mut held = Vec::new();
@@ -134,8 +137,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// As [`rekey`](Self::rekey); a row that isn't taken under its new key goes from the old one, since the source has it there no
-    /// longer, and the new key is held: what the stream left out is fetched.
+    /// As [`rekey`](Self::rekey); a row that isn't taken under its new key goes from the old one,
+    /// since the source has it there no longer, and the new key is held: what the stream left out
+    /// is fetched.
     pub(super) fn rekey_apart(&mut self, old: Span, new: Span, row: Span) -> Result<(), Error> {
         let holds = |aside: &Aside, key: &RowKey| aside.held.contains(key);
         let (old_key, new_key) = (self.key(old), self.key(new));
@@ -184,8 +188,8 @@ impl Work<'_> {
         }
     }
 
-    /// Writes down the rows that were set aside: they are read in one subtransaction, since reading a value may fail, which may be
-    /// why the row was refused.
+    /// Writes down the rows that were set aside: they are read in one subtransaction, since reading
+    /// a value may fail, which may be why the row was refused.
     pub(super) fn keep_rows(&mut self) {
         let arena = self.arena;
         let target = &mut *self.target;
@@ -204,7 +208,8 @@ impl Work<'_> {
         }
     }
 
-    /// Applies changes of one kind, but for those that are refused. `known`: their rows were set aside before, whether or not they are here.
+    /// Applies changes of one kind, but for those that are refused. `known`: their rows were set
+    /// aside before, whether or not they are here.
     fn isolate(&mut self, kind: &Kind, changes: &[Change], known: bool) -> Result<(), Error> {
         let rows = if known { changes.len() } else { ROWS.saturating_sub(self.aside.held.len()) };
         let mut budget = Budget { attempts: self.aside.attempts, rows };
@@ -226,7 +231,8 @@ impl Work<'_> {
                             let culprit = match (kind, looking::last()) {
                                 (Kind::Delete, _) => Culprit::Unknown,
                                 (_, Some(row)) => Culprit::Row(row),
-                                // Nobody looked at any row: whatever they are, the table takes none.
+                                // Nobody looked at any row: whatever they are, the table takes
+                                // none.
                                 (_, None) => return Err(error),
                             };
                             search.refused(culprit);

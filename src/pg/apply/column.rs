@@ -88,7 +88,8 @@ impl ColumnReader {
         }
     }
 
-    /// The value, allocated in the current memory context; None for NULL. Bad bytes raise a Postgres error.
+    /// The value, allocated in the current memory context; None for NULL. Bad bytes raise a
+    /// Postgres error.
     ///
     /// # Safety
     /// In a transaction; `scratch` is only borrowed.
@@ -111,8 +112,8 @@ impl ColumnReader {
                     return Some(unsafe { text(bytes) });
                 }
                 if !valid {
-                    // An input function would stop at a zero byte, and trusts the encoding.
-                    // SAFETY: reads the bytes; what the encoding does not allow raises the error of a
+                    // An input function would stop at a zero byte, and trusts the encoding. SAFETY:
+                    // reads the bytes; what the encoding does not allow raises the error of a
                     // receive function.
                     unsafe {
                         pg_sys::pg_verify_mbstr(

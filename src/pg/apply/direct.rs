@@ -1,5 +1,6 @@
-//! Writes rows one by one through the executor's functions for replication, as the server's own apply worker does: no
-//! statement, no plan, no tuplestore. For tables that are as the mirror makes them; any other goes through statements.
+//! Writes rows one by one through the executor's functions for replication, as the server's own
+//! apply worker does: no statement, no plan, no tuplestore. For tables that are as the mirror makes
+//! them; any other goes through statements.
 
 use pgrx::prelude::*;
 
@@ -78,10 +79,12 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Opens the target's relation, which must be locked; None: it is not as the mirror makes tables.
+    /// Opens the target's relation, which must be locked; None: it is not as the mirror makes
+    /// tables.
     pub(super) fn open(target: &Target, relation: pg_sys::Relation) -> Option<Direct> {
         let key_index = fitting_key(target, relation)?;
-        // SAFETY: in a transaction with a snapshot. All is allocated in the executor state's memory.
+        // SAFETY: in a transaction with a snapshot. All is allocated in the executor state's
+        // memory.
         unsafe {
             let estate = pg_sys::CreateExecutorState();
             let before = pg_sys::MemoryContextSwitchTo((*estate).es_query_cxt);
@@ -89,7 +92,8 @@ impl Direct {
             let result: *mut pg_sys::ResultRelInfo = node(pg_sys::NodeTag::T_ResultRelInfo);
             pg_sys::InitResultRelInfo(result, relation, 1, std::ptr::null_mut(), 0);
             pg_sys::ExecOpenIndices(result, false);
-            // There triggers look for the table that they fire on. One that they don't find they open themselves.
+            // There triggers look for the table that they fire on. One that they don't find they
+            // open themselves.
             (*estate).es_opened_result_relations =
                 pg_sys::lappend((*estate).es_opened_result_relations, result.cast());
             let row_context = (*pg_sys::MakePerTupleExprContext(estate)).ecxt_per_tuple_memory;
@@ -101,7 +105,8 @@ impl Direct {
         }
     }
 
-    /// Runs `write` as one statement: then the triggers fire, and what it wrote shows to what follows.
+    /// Runs `write` as one statement: then the triggers fire, and what it wrote shows to what
+    /// follows.
     pub(super) fn command(&mut self, write: impl FnOnce(&mut Direct)) {
         // SAFETY: in a transaction, as around any statement.
         unsafe {
@@ -121,7 +126,8 @@ impl Direct {
             }
             pg_sys::ExecResetTupleTable((*self.estate).es_tupleTable, false);
             pg_sys::ExecCloseIndices(self.result);
-            // The relation itself is the caller's to close; what triggers opened beside it is the executor's.
+            // The relation itself is the caller's to close; what triggers opened beside it is the
+            // executor's.
             (*self.estate).es_opened_result_relations = std::ptr::null_mut();
             pg_sys::ExecCloseResultRelations(self.estate);
             pg_sys::ExecCloseRangeTableRelations(self.estate);
@@ -139,8 +145,8 @@ impl Direct {
         });
     }
 
-    /// Puts the row in the place of the one that has its key. False: none has. It is new then, unless it is only known in
-    /// part: such a row isn't put anywhere.
+    /// Puts the row in the place of the one that has its key. False: none has. It is new then,
+    /// unless it is only known in part: such a row isn't put anywhere.
     pub(super) fn put(&mut self, target: &mut Target, row: Tuple<'_>, partial: bool) -> bool {
         self.with_row(|direct| {
             // SAFETY: as above; `old` holds the row that was found, pinned and locked.
@@ -184,10 +190,12 @@ impl Direct {
         })
     }
 
-    /// The row with the key of `new`, to `old`. Nobody but the mirror has a reason to write here, so it isn't locked: who does so in this
-    /// very moment makes the batch fail, which is then tried again.
+    /// The row with the key of `new`, to `old`. Nobody but the mirror has a reason to write here,
+    /// so it isn't locked: who does so in this very moment makes the batch fail, which is then
+    /// tried again.
     unsafe fn find(&mut self) -> bool {
-        // SAFETY: the index is the relation's, and the slots have its columns. What a finder needs lives as long as the executor state.
+        // SAFETY: the index is the relation's, and the slots have its columns. What a finder needs
+        // lives as long as the executor state.
         unsafe {
             let before = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
             if self.finder.is_none() {
@@ -227,8 +235,9 @@ impl Direct {
     }
 }
 
-/// The index by which rows are found (none for a table without a key), if the table is one that needs nothing but rows written: each
-/// of its columns comes with the stream, its primary key is the key that the stream goes by, and triggers, if any, fire after a row.
+/// The index by which rows are found (none for a table without a key), if the table is one that
+/// needs nothing but rows written: each of its columns comes with the stream, its primary key is
+/// the key that the stream goes by, and triggers, if any, fire after a row.
 fn fitting_key(target: &Target, relation: pg_sys::Relation) -> Option<pg_sys::Oid> {
     // SAFETY: the relation is open; the bitmaps are copies.
     unsafe {
@@ -288,7 +297,8 @@ unsafe fn columns(positions: impl Iterator<Item = usize>) -> *mut pg_sys::Bitmap
     })
 }
 
-/// Tells the executor which table its one result relation is, and that all of its columns are written.
+/// Tells the executor which table its one result relation is, and that all of its columns are
+/// written.
 unsafe fn init_range_table(estate: *mut pg_sys::EState, relation: pg_sys::Relation) {
     // SAFETY: in the executor state's memory; the nodes are whole.
     unsafe {

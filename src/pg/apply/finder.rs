@@ -1,12 +1,14 @@
-//! Finds rows by their key, one after the other, over one scan of the key's index: to begin one for each row, and to lock what it
-//! finds, costs more than to find it.
+//! Finds rows by their key, one after the other, over one scan of the key's index: to begin one for
+//! each row, and to lock what it finds, costs more than to find it.
 
 use pgrx::prelude::*;
 
-/// A scan that goes from key to key. Ended by [`end`](Self::end); after an error the abort frees it.
+/// A scan that goes from key to key. Ended by [`end`](Self::end); after an error the abort frees
+/// it.
 pub(super) struct Finder {
     scan: pg_sys::IndexScanDesc,
-    /// Shows what this transaction wrote, also in the statement at hand, and tells of others that are still under way.
+    /// Shows what this transaction wrote, also in the statement at hand, and tells of others that
+    /// are still under way.
     snapshot: *mut pg_sys::SnapshotData,
     keys: Vec<pg_sys::ScanKeyData>,
     /// Where in a row each column of the key stands.
@@ -23,8 +25,9 @@ pub(super) enum Found {
 }
 
 impl Finder {
-    /// Over one of the open indexes of `result`, a unique one of plain columns. What a scan keeps from row to row it allocates in the
-    /// current memory context, also in [`find`](Self::find): both need one that lives as long as the finder.
+    /// Over one of the open indexes of `result`, a unique one of plain columns. What a scan keeps
+    /// from row to row it allocates in the current memory context, also in [`find`](Self::find):
+    /// both need one that lives as long as the finder.
     pub(super) unsafe fn open(result: *mut pg_sys::ResultRelInfo, index: pg_sys::Oid) -> Option<Finder> {
         // SAFETY: the relation and its indexes are open, and stay so until the finder is ended.
         unsafe {
@@ -53,7 +56,8 @@ impl Finder {
         }
     }
 
-    /// The row with the key of `like`, to `found`: pinned until the next one is looked for, and not locked.
+    /// The row with the key of `like`, to `found`: pinned until the next one is looked for, and not
+    /// locked.
     pub(super) unsafe fn find(
         &mut self,
         like: *mut pg_sys::TupleTableSlot,
@@ -67,7 +71,8 @@ impl Finder {
                 }
                 key.sk_argument = *(*like).tts_values.add(*place);
             }
-            // Each row that is looked at says anew who is under way; where there is none, nobody may be left from before.
+            // Each row that is looked at says anew who is under way; where there is none, nobody
+            // may be left from before.
             (*self.snapshot).xmin = pg_sys::InvalidTransactionId;
             (*self.snapshot).xmax = pg_sys::InvalidTransactionId;
             let count = self.keys.len() as i32;
@@ -90,8 +95,8 @@ impl Finder {
     }
 }
 
-/// Equality with a column of the index, whose value is still to come, and the column's place in a row. None: it is no plain column, or
-/// its type has no equality there.
+/// Equality with a column of the index, whose value is still to come, and the column's place in a
+/// row. None: it is no plain column, or its type has no equality there.
 unsafe fn scan_key(
     index: pg_sys::Relation,
     described: *const pg_sys::IndexInfo,

@@ -1,4 +1,5 @@
-//! Which row of a set is being looked at: so that of a set that is refused the row is known. Of one thread, the worker's.
+//! Which row of a set is being looked at: so that of a set that is refused the row is known. Of one
+//! thread, the worker's.
 
 use std::cell::Cell;
 

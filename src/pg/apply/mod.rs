@@ -1,5 +1,6 @@
-//! Applies batches with the owner's rights, in the caller's transaction. What a table needs goes one of two ways: straight to its rows
-//! (`direct`), or, when one was refused or the table isn't as the mirror makes them, through SPI, set by set (`steps`).
+//! Applies batches with the owner's rights, in the caller's transaction. What a table needs goes
+//! one of two ways: straight to its rows (`direct`), or, when one was refused or the table isn't as
+//! the mirror makes them, through SPI, set by set (`steps`).
 
 mod aside;
 pub(crate) mod column;
@@ -60,8 +61,8 @@ pub fn looks_at_row() {
 pub enum Care {
     /// Fast: any error fails the whole batch.
     None,
-    /// Each table in a subtransaction of its own: one that the destination refuses does not stop the others, and of its rows
-    /// those that are refused are set aside.
+    /// Each table in a subtransaction of its own: one that the destination refuses does not stop
+    /// the others, and of its rows those that are refused are set aside.
     EachTable,
 }
 
@@ -77,7 +78,8 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Applies the batch's changes; the transaction is the caller's. One result a part, in the batch's order.
+    /// Applies the batch's changes; the transaction is the caller's. One result a part, in the
+    /// batch's order.
     pub fn apply(&mut self, batch: &Batch, care: Care) -> Result<Vec<Applied>, Error> {
         let mut results = Vec::with_capacity(batch.tables.len());
         let mut attempts = aside::begin(care)?;
@@ -117,7 +119,8 @@ impl Applier {
         ))
     }
 
-    /// Applies the table's part in a subtransaction; if it is refused, again, and then only the rows that are refused are left out.
+    /// Applies the table's part in a subtransaction; if it is refused, again, and then only the
+    /// rows that are refused are left out.
     fn carefully(&mut self, arena: &Arena, part: &TableBatch, aside: &mut Aside) -> Result<Applied, Error> {
         let mut once =
             || transaction::subtransaction(|| self.table(arena, part, Care::EachTable, &mut *aside));
@@ -145,12 +148,14 @@ impl Applier {
         &self.held
     }
 
-    /// Forgets what was prepared: after an abort, plans and descriptors may belong to what was undone.
+    /// Forgets what was prepared: after an abort, plans and descriptors may belong to what was
+    /// undone.
     pub fn forget(&mut self) {
         self.targets.clear();
     }
 
-    /// A key of the part's table as text, in the same transaction as the part was applied in. None: it wasn't applied.
+    /// A key of the part's table as text, in the same transaction as the part was applied in. None:
+    /// it wasn't applied.
     pub fn key_text(&mut self, arena: &Arena, part: &TableBatch, key: Span) -> Option<RowKey> {
         if part.table.has_integer_key() {
             return arena.tuple(key).iter().map(|column| Some(integer(column)?.to_string())).collect();

@@ -15,14 +15,16 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Inside SPI; the store was made in the current context and holds `count` rows of the table's shape.
+    /// Inside SPI; the store was made in the current context and holds `count` rows of the table's
+    /// shape.
     pub(super) unsafe fn register(
         store: *mut pg_sys::Tuplestorestate,
         table: pg_sys::Oid,
         count: u64,
     ) -> Rows {
         let name = CString::new(ROWS).unwrap_or_default();
-        // SAFETY: allocated in SPI's memory, which lives until SPI_finish; the descriptor is the table's own.
+        // SAFETY: allocated in SPI's memory, which lives until SPI_finish; the descriptor is the
+        // table's own.
         unsafe {
             let enr = pg_sys::palloc0(std::mem::size_of::<pg_sys::EphemeralNamedRelationData>())
                 .cast::<pg_sys::EphemeralNamedRelationData>();

@@ -29,8 +29,9 @@ impl Names<'_> {
         format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {ROWS}", self.target())
     }
 
-    /// Rows that replace what their keys held. `unchanged` marks columns to leave as they are. Returns for each
-    /// row whether it was new, and its place. `watched`: notes which row is being looked at.
+    /// Rows that replace what their keys held. `unchanged` marks columns to leave as they are.
+    /// Returns for each row whether it was new, and its place. `watched`: notes which row is being
+    /// looked at.
     pub(super) fn upsert(&self, unchanged: &[bool], watched: bool) -> String {
         let kept = |index: usize| unchanged.get(index).copied().unwrap_or(false);
         let present: Vec<&String> = self
@@ -82,7 +83,8 @@ impl Names<'_> {
         format!("DELETE FROM {} AS m USING {ROWS} AS r WHERE {}", self.target(), on.join(" AND "))
     }
 
-    /// One row under the key in `$1`, `$2` … becomes the batch's one row, but for unchanged columns.
+    /// One row under the key in `$1`, `$2` … becomes the batch's one row, but for unchanged
+    /// columns.
     pub(super) fn rekey(&self, unchanged: &[bool]) -> String {
         let set: Vec<String> = self
             .columns
@@ -108,8 +110,8 @@ impl Names<'_> {
         )
     }
 
-    /// Where one row equal to the batch's one row lies. By what the types' output functions write, and
-    /// not by a cast, which may be of the type's own: the copy is exact, so are its texts.
+    /// Where one row equal to the batch's one row lies. By what the types' output functions write,
+    /// and not by a cast, which may be of the type's own: the copy is exact, so are its texts.
     pub(super) fn find_whole(&self) -> String {
         let on: Vec<String> = self
             .columns

@@ -62,7 +62,8 @@ impl Work<'_> {
             }
         }
         self.delete(&deletes)?;
-        // An insert of a key that is there already would fail the batch; with care it heals instead.
+        // An insert of a key that is there already would fail the batch; with care it heals
+        // instead.
         let inserting = self.tells().then(Inserting::begin);
         let sure = self.care == Care::None && self.target.table.standing != Standing::Loose;
         if sure || !self.target.table.has_key() {

@@ -1,4 +1,5 @@
-//! A mirror table prepared for applying: its row's shape, readers for its columns, plans kept over batches.
+//! A mirror table prepared for applying: its row's shape, readers for its columns, plans kept over
+//! batches.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -55,7 +56,8 @@ impl Target {
         layout: &Arc<Layout>,
         relation: pg_sys::Relation,
     ) -> Result<Target, Error> {
-        // SAFETY: the relation is open and locked; the context made here lives as long as the target.
+        // SAFETY: the relation is open and locked; the context made here lives as long as the
+        // target.
         unsafe {
             let context = pg_sys::AllocSetContextCreateInternal(
                 pg_sys::TopMemoryContext,
@@ -152,12 +154,13 @@ impl Target {
         self.places.iter().map(|place| all.get(*place).copied().unwrap_or(false)).collect()
     }
 
-    /// Gathers rows (or keys, when `keys`) into a tuplestore that statements see as [`ROWS`](super::statement::ROWS).
-    /// Inside SPI, in a memory context that outlives the statement.
+    /// Gathers rows (or keys, when `keys`) into a tuplestore that statements see as
+    /// [`ROWS`](super::statement::ROWS). Inside SPI, in a memory context that outlives the
+    /// statement.
     pub(super) fn rows(&mut self, arena: &Arena, spans: impl Iterator<Item = Span>, keys: bool) -> Rows {
         looking::at_none();
-        // SAFETY: the store lives in the current context; each row's values live in the row context, which is
-        // reset once the store has its own copy.
+        // SAFETY: the store lives in the current context; each row's values live in the row
+        // context, which is reset once the store has its own copy.
         unsafe {
             let store = pg_sys::tuplestore_begin_heap(false, false, STORE_KB);
             let row_context = row_context();
@@ -267,7 +270,8 @@ impl Target {
         new: *mut pg_sys::TupleTableSlot,
         old: *mut pg_sys::TupleTableSlot,
     ) {
-        // SAFETY: positions are below the descriptor's number of columns; all values of `old` are extracted first.
+        // SAFETY: positions are below the descriptor's number of columns; all values of `old` are
+        // extracted first.
         unsafe {
             pg_sys::slot_getallattrs(old);
             for (reader, column) in self.readers.iter().zip(row.iter()) {
@@ -299,8 +303,9 @@ impl Target {
         values.into_iter().zip(types).map(|(value, type_oid)| text_of(value, type_oid)).collect()
     }
 
-    /// A row's mirrored columns by name, as text, None for NULL; without those that the stream left unchanged. What is text
-    /// already is taken as it is; without `reads`, other columns are left out.
+    /// A row's mirrored columns by name, as text, None for NULL; without those that the stream left
+    /// unchanged. What is text already is taken as it is; without `reads`, other columns are left
+    /// out.
     pub(super) fn row_text(&mut self, row: Tuple<'_>, reads: bool) -> Vec<(String, Option<String>)> {
         let mut texts = Vec::with_capacity(self.columns.len());
         for ((reader, name), column) in self.readers.iter_mut().zip(&self.layout.columns).zip(row.iter()) {
@@ -334,8 +339,8 @@ impl Target {
         }
     }
 
-    /// The plan for a statement, prepared at its first use and kept. The batch's rows must be registered
-    /// when it reads them.
+    /// The plan for a statement, prepared at its first use and kept. The batch's rows must be
+    /// registered when it reads them.
     pub(super) fn plan(&mut self, statement: Statement) -> Result<pg_sys::SPIPlanPtr, Error> {
         if let Some(plan) = self.plans.get(&statement) {
             return Ok(*plan);
@@ -355,7 +360,8 @@ impl Target {
             Statement::DeleteAt => (names.delete_at(), vec![array_of(pg_sys::TIDOID)]),
         };
         let text = CString::new(sql).map_err(|_| Error::stop("a name holds a NUL"))?;
-        // SAFETY: inside SPI; text and types live through the call. The plan is moved out of SPI's memory.
+        // SAFETY: inside SPI; text and types live through the call. The plan is moved out of SPI's
+        // memory.
         let plan = unsafe {
             let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
             if plan.is_null() {
@@ -376,8 +382,8 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // SAFETY: kept plans and the context are this target's own. After a FATAL no destructor runs; the
-        // process's memory goes with it.
+        // SAFETY: kept plans and the context are this target's own. After a FATAL no destructor
+        // runs; the process's memory goes with it.
         unsafe {
             for plan in self.plans.values() {
                 pg_sys::SPI_freeplan(*plan);

@@ -1,4 +1,5 @@
-//! Inserts many rows together, as COPY does: those that come to one page of the table are one record of the WAL.
+//! Inserts many rows together, as COPY does: those that come to one page of the table are one
+//! record of the WAL.
 
 use pgrx::prelude::*;
 
@@ -14,8 +15,8 @@ const MOST: usize = 100;
 const MOST_BYTES: usize = 64 * 1024;
 
 impl Direct {
-    /// Whether rows can be inserted together: nothing is to be called after each, and the table's files are heap's. Pages of heap
-    /// in the files of another access method would be its ruin.
+    /// Whether rows can be inserted together: nothing is to be called after each, and the table's
+    /// files are heap's. Pages of heap in the files of another access method would be its ruin.
     pub(super) fn inserts_together(&self) -> bool {
         // SAFETY: the open relation's; its triggers are null where there are none.
         let (method, triggers) =
@@ -29,8 +30,8 @@ impl Direct {
         let (mut slots, mut held, mut bytes) = (Vec::new(), 0, 0);
         for row in rows {
             pgrx::check_for_interrupts!();
-            // SAFETY: slots of the relation's own kind, in the executor state's memory; one keeps its row itself, so that the values
-            // that it was made of can go.
+            // SAFETY: slots of the relation's own kind, in the executor state's memory; one keeps
+            // its row itself, so that the values that it was made of can go.
             unsafe {
                 if held == slots.len() {
                     let before = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
@@ -65,7 +66,8 @@ impl Direct {
         if slots.is_empty() {
             return;
         }
-        // SAFETY: each slot holds a row; the table first gives each its place, which the indexes then note.
+        // SAFETY: each slot holds a row; the table first gives each its place, which the indexes
+        // then note.
         unsafe {
             let command = pg_sys::GetCurrentCommandId(true);
             let before = pg_sys::MemoryContextSwitchTo(self.row_context);

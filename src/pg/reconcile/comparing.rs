@@ -82,7 +82,8 @@ impl Comparing {
         }
     }
 
-    /// Brings rows and keys of the source here, by the applier's own means; those that are refused are set aside.
+    /// Brings rows and keys of the source here, by the applier's own means; those that are refused
+    /// are set aside.
     pub(super) fn write(&mut self, done: &Done, at: Lsn) -> Result<(), Error> {
         self.verdicts.clear();
         if done.rows.is_empty() && done.gone.is_empty() {

@@ -1,4 +1,5 @@
-//! When a table can't be compared, or refuses what a comparison writes: it alone stops, and says why.
+//! When a table can't be compared, or refuses what a comparison writes: it alone stops, and says
+//! why.
 
 use std::time::Instant;
 
@@ -10,11 +11,12 @@ use crate::pg::{quarantine, transaction};
 use crate::source::probe::ProbeStep;
 use crate::wire::Lsn;
 
-/// What it means that the source said this of a table's rows; None: that passes by itself. That a table or a column is gone there is
-/// looked into elsewhere: it has drifted.
+/// What it means that the source said this of a table's rows; None: that passes by itself. That a
+/// table or a column is gone there is looked into elsewhere: it has drifted.
 pub(super) fn there(error: &Error) -> Option<Failure> {
     let code = error.sqlstate.as_deref().filter(|_| error.verdict == Verdict::RetrySlowly)?;
-    // Bytes that are no letters, in a source whose encoding is SQL_ASCII, or letters that UTF-8 lacks.
+    // Bytes that are no letters, in a source whose encoding is SQL_ASCII, or letters that UTF-8
+    // lacks.
     let stays = sqlstate::is_too_big(code, &error.message) || matches!(code, "22021" | "22P05");
     // A privilege that was taken away may be given again.
     Some(if stays { Failure::TooBig } else { Failure::Unreadable })

@@ -1,8 +1,9 @@
-//! Compares tables with the source while the stream goes on, and mends what differs: for verify(), resync(), and wherever
-//! rows may have changed without an event. `mirror/fence.rs` says what makes it exact.
+//! Compares tables with the source while the stream goes on, and mends what differs: for verify(),
+//! resync(), and wherever rows may have changed without an event. `mirror/fence.rs` says what makes
+//! it exact.
 //!
-//! One table at a time, one piece after the other. What the source says arrives as events; what is to be done here is done
-//! between two source commits, in the applier's own transactions.
+//! One table at a time, one piece after the other. What the source says arrives as events; what is
+//! to be done here is done between two source commits, in the applier's own transactions.
 
 mod comparing;
 mod failing;
@@ -35,10 +36,12 @@ const REST: Duration = Duration::from_secs(1);
 /// How long other tables go before one that has something to wait for on the source.
 const PUT_OFF: Duration = Duration::from_secs(5);
 
-/// While the stream has still to pass a snapshot: how often to look, and to ask an idle source where it stands.
+/// While the stream has still to pass a snapshot: how often to look, and to ask an idle source
+/// where it stands.
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// A piece that the source says nothing of for this long is given up, and begun again at half its size.
+/// A piece that the source says nothing of for this long is given up, and begun again at half its
+/// size.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The part of following the stream that compares.
@@ -46,7 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Reconciling {
     /// Transactions that the stream passed, and no snapshot is known to have seen.
     passed: Passed,
-    /// Those that were writing a table, by its OID, when this life began: what an earlier one passed may be among them.
+    /// Those that were writing a table, by its OID, when this life began: what an earlier one
+    /// passed may be among them.
     earlier: HashMap<u32, Vec<u64>>,
     /// Tables that have something to wait for on the source, until when others go first.
     put_off: HashMap<String, Instant>,
@@ -85,7 +89,8 @@ impl Reconciling {
         self.passed.forget(snapshot);
     }
 
-    /// The stream is about to begin: whoever writes these tables by now may be in what an earlier life passed.
+    /// The stream is about to begin: whoever writes these tables by now may be in what an earlier
+    /// life passed.
     pub(super) fn wrote_before(&mut self, writers: Vec<(u32, u64)>) {
         for (table, xid) in writers {
             self.earlier.entry(table).or_default().push(xid);
@@ -100,7 +105,8 @@ impl Reconciling {
         waiting.into_iter().map(|(table, _)| table.as_str()).collect()
     }
 
-    /// The table has something to wait for: all others go first. The more there are of its kind, the more seldom each is tried.
+    /// The table has something to wait for: all others go first. The more there are of its kind,
+    /// the more seldom each is tried.
     fn put_off(&mut self, table: &str) {
         let many = u32::try_from(self.put_off.len() + 1).unwrap_or(u32::MAX);
         let now = Instant::now();
@@ -120,7 +126,8 @@ impl Reconciling {
                     None => comparing.record.touch_all(touched.xid),
                     Some(key) => {
                         if touched.moved_in_part {
-                            // What it brought along came from a row that may not have been compared yet.
+                            // What it brought along came from a row that may not have been compared
+                            // yet.
                             moved.push(key.clone());
                         }
                         comparing.record.touch(key, touched.xid, touched.touch);
@@ -202,8 +209,8 @@ impl Reconciling {
     }
 }
 
-/// Chooses the table that is compared from now on, before the stream starts or while it stands still: from here on it
-/// tells what it touches.
+/// Chooses the table that is compared from now on, before the stream starts or while it stands
+/// still: from here on it tells what it touches.
 pub(super) fn choose(following: &mut Following<'_>) -> Result<(), Error> {
     let note = transaction::transaction(|| notes::next(&following.reconciling.waiting()))?;
     let reconciling = &mut following.reconciling;
@@ -226,7 +233,8 @@ pub(super) fn interrupt(following: &mut Following<'_>) {
     following.reconciling.give_up_piece(following.network);
 }
 
-/// The table was altered here: what was asked of the source about it no longer fits. It is begun again.
+/// The table was altered here: what was asked of the source about it no longer fits. It is begun
+/// again.
 pub(super) fn leave(following: &mut Following<'_>, table: &str) {
     if following.reconciling.records(table) {
         following.reconciling.give_up_piece(following.network);
@@ -235,7 +243,8 @@ pub(super) fn leave(following: &mut Following<'_>, table: &str) {
     }
 }
 
-/// Looks now and then whether another table is to be compared than the one at hand. True: the stream must be told.
+/// Looks now and then whether another table is to be compared than the one at hand. True: the
+/// stream must be told.
 pub(super) fn look(following: &mut Following<'_>) -> Result<bool, Error> {
     let note = transaction::transaction(|| notes::next(&following.reconciling.waiting()))?;
     let reconciling = &mut following.reconciling;
@@ -292,7 +301,8 @@ pub(super) fn advance(following: &mut Following<'_>) -> Result<(), Error> {
         }
         return Ok(());
     };
-    // A table without a key is one piece, however large; its connection tells when the source is gone.
+    // A table without a key is one piece, however large; its connection tells when the source is
+    // gone.
     if chunk.heard.elapsed() > PATIENCE && chunk.piece != Piece::Whole {
         comparing.pace.too_big();
         reconciling.give_up_piece(following.network);
@@ -483,7 +493,8 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// All pieces are done and no key is left: what was compared is proven as of where the mirror stands.
+/// All pieces are done and no key is left: what was compared is proven as of where the mirror
+/// stands.
 fn finish(following: &mut Following<'_>) -> Result<(), Error> {
     let at = following.applied;
     let reconciling = &mut following.reconciling;

@@ -1,4 +1,5 @@
-//! What reconciling keeps in tables: how far each table is, which keys are left, what was found. In the caller's transaction.
+//! What reconciling keeps in tables: how far each table is, which keys are left, what was found. In
+//! the caller's transaction.
 
 use crate::error::Error;
 use crate::mirror::fence::RowKey;
@@ -53,7 +54,8 @@ pub(super) struct Outcome {
 /// How many differing keys a job's result names.
 pub(super) const MOST_FOUND: usize = 100;
 
-/// Notes what became of a range; false: the table's reconcile was begun anew meanwhile, or given up.
+/// Notes what became of a range; false: the table's reconcile was begun anew meanwhile, or given
+/// up.
 pub(super) fn piece_done(
     note: &Note,
     generation: u64,
@@ -138,7 +140,8 @@ pub(super) fn keys_left(table: &str, most: i64) -> Result<Vec<RowKey>, Error> {
     Ok(rows.iter().map(|row| serde_json::from_str(&text(row, 0)).unwrap_or_default()).collect())
 }
 
-/// The table is compared from end to end: every row was equal or is now, as of `at`; or it was only told what differs.
+/// The table is compared from end to end: every row was equal or is now, as of `at`; or it was only
+/// told what differs.
 pub(super) fn table_done(note: &Note, generation: u64, at: Lsn) -> Result<bool, Error> {
     let rows = sql::run(
         "DELETE FROM odoo_mirror_internal.reconciles r USING odoo_mirror_internal.tables t \

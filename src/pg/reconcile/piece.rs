@@ -1,5 +1,5 @@
-//! One piece of a table: its rows' hashes on both sides, then rows where they differ; what comes of it is decided here and
-//! done by the caller.
+//! One piece of a table: its rows' hashes on both sides, then rows where they differ; what comes of
+//! it is decided here and done by the caller.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -34,8 +34,9 @@ pub(super) struct Chunk {
     here: Option<Sum>,
     /// Of a list of keys: the source's rows,
     listed_there: Option<Vec<(RowKey, RowHash)>>,
-    /// and ours, with what had touched them, when the stream had just passed the snapshot. Keys that are written all the time are
-    /// seldom touched in the moment between; by the time that an answer is here they always are.
+    /// and ours, with what had touched them, when the stream had just passed the snapshot. Keys
+    /// that are written all the time are seldom touched in the moment between; by the time that an
+    /// answer is here they always are.
     listed_here: Option<(Vec<(RowKey, RowHash)>, Record)>,
     pub(super) fetched: Vec<Row>,
     compared: Compared,
@@ -123,7 +124,8 @@ impl Chunk {
 
 /// In a transaction that stands where the stream has passed the piece's snapshot.
 impl Comparing {
-    /// Hashes what is here, as soon as the stream has passed the snapshot: the fewer touches come between.
+    /// Hashes what is here, as soon as the stream has passed the snapshot: the fewer touches come
+    /// between.
     pub(super) fn capture(&self, chunk: &mut Chunk) -> Result<(), Error> {
         chunk.stage = Stage::Captured;
         let began = Instant::now();
@@ -152,7 +154,8 @@ impl Comparing {
         self.compare_rows(chunk, fence::compare(&there, &here, &record)).map(Some)
     }
 
-    /// If all rows hash alike and none was touched before, the piece is proven. None: the source's sum isn't there yet.
+    /// If all rows hash alike and none was touched before, the piece is proven. None: the source's
+    /// sum isn't there yet.
     fn compare_sums(&self, chunk: &mut Chunk) -> Option<Next> {
         let there = chunk.there.take()?;
         let keyless = self.here.key.is_empty();

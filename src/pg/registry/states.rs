@@ -1,6 +1,7 @@
-//! How a table's state changes: the only statements that do it. Each sets all columns that belong to the state: why it
-//! failed and since when, reason, hint, drift, since when it is ready, what is proven of it, and its generation where it
-//! means something else to the stream from then on. In the caller's transaction.
+//! How a table's state changes: the only statements that do it. Each sets all columns that belong
+//! to the state: why it failed and since when, reason, hint, drift, since when it is ready, what is
+//! proven of it, and its generation where it means something else to the stream from then on. In
+//! the caller's transaction.
 
 use super::json;
 use crate::error::Error;
@@ -20,7 +21,8 @@ fn change(set: &str, which: &str, parameters: &[Option<&str>]) -> Result<(), Err
     sql::run(&format!("UPDATE odoo_mirror_internal.tables t SET {set} WHERE {which}"), parameters).map(drop)
 }
 
-/// The table as it is on the source, and as it is to be here, where its rows are about to be copied.
+/// The table as it is on the source, and as it is to be here, where its rows are about to be
+/// copied.
 pub fn take_in(source: &SourceTable, shape: &MirrorShape) -> Result<(), Error> {
     let insert = format!(
         "INSERT INTO odoo_mirror_internal.tables AS t \
@@ -56,7 +58,8 @@ pub fn fail(name: &str, failure: Failure, reason: &str, hint: &str) -> Result<()
     change(&set, "name = $1", &[Some(name), Some(failure.as_str()), Some(reason), Some(hint)])
 }
 
-/// A table of the source can't be taken in, or not as it is by now. One that is mirrored already keeps what is known of it.
+/// A table of the source can't be taken in, or not as it is by now. One that is mirrored already
+/// keeps what is known of it.
 pub fn fail_to_take_in(
     name: &str,
     source: &SourceTable,
@@ -80,7 +83,8 @@ pub fn fail_to_take_in(
     fail(name, failure, reason, hint)
 }
 
-/// For a new beginning: tables that are still published are taken in again, and keep their counters.
+/// For a new beginning: tables that are still published are taken in again, and keep their
+/// counters.
 pub fn forget_tables() -> Result<(), Error> {
     let set = format!(
         "state = 'failed', failure = $1, failed_at = pg_catalog.clock_timestamp(), reason = $2, hint = NULL, drift = NULL, {UNPROVEN}"
@@ -88,7 +92,8 @@ pub fn forget_tables() -> Result<(), Error> {
     change(&set, "true", &[Some(Failure::NotPublished.as_str()), Some(super::NOT_PUBLISHED)])
 }
 
-/// The source changed the table, and only its rows can tell how: it is to be taken over as it is by now.
+/// The source changed the table, and only its rows can tell how: it is to be taken over as it is by
+/// now.
 pub fn drifted(name: &str, reason: &str) -> Result<(), Error> {
     let set = format!(
         "state = 'reconciling', failure = NULL, failed_at = NULL, drift = $2, reason = $2, hint = NULL, {UNPROVEN}, \
@@ -97,7 +102,8 @@ pub fn drifted(name: &str, reason: &str) -> Result<(), Error> {
     change(&set, "name = $1", &[Some(name), Some(reason)])
 }
 
-/// Rows of the table are being compared with the source's, all of them, and what differs is written.
+/// Rows of the table are being compared with the source's, all of them, and what differs is
+/// written.
 pub(super) fn reconciling(name: &str, reason: &str) -> Result<(), Error> {
     let set = format!(
         "state = 'reconciling', {GOES_ON}, reason = $2, hint = NULL, {UNPROVEN}, generation = generation + 1"

@@ -1,4 +1,5 @@
-//! Keys of any type are compared piece by piece, whatever is estimated of the table and however wide its rows are.
+//! Keys of any type are compared piece by piece, whatever is estimated of the table and however
+//! wide its rows are.
 
 use super::{LIMIT, Over, job};
 use crate::harness::{Pair, eventually};

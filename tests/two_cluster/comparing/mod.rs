@@ -10,10 +10,12 @@ use crate::harness::{Pair, eventually};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-/// On a machine that others use too: a comparison waits for the source's WAL to be flushed, piece by piece.
+/// On a machine that others use too: a comparison waits for the source's WAL to be flushed, piece
+/// by piece.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Calls a function that returns a job, and waits until the job has ended; its state, result and error.
+/// Calls a function that returns a job, and waits until the job has ended; its state, result and
+/// error.
 #[track_caller]
 pub fn job(pair: &Pair, call: &str) -> Job {
     let id = pair.mirror_value(&format!("SELECT odoo_mirror.{call}"));

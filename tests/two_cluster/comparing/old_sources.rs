@@ -1,4 +1,5 @@
-//! Sources past 2^32 transactions, and at the point where the lower half of their transaction ids wraps around.
+//! Sources past 2^32 transactions, and at the point where the lower half of their transaction ids
+//! wraps around.
 
 use super::{Over, ended};
 use crate::harness::{Pair, PairBuilder, eventually};
@@ -71,7 +72,8 @@ fn wraps(pair: &Pair) {
     ));
 }
 
-/// Compares while commits wait that are streamed already, and that no snapshot sees; `between` is called between two of them.
+/// Compares while commits wait that are streamed already, and that no snapshot sees; `between` is
+/// called between two of them.
 fn compares(pair: &Pair, between: impl FnOnce()) {
     pair.source.commits_wait("odoo");
     let waiting = |table: &str| {

@@ -1,4 +1,5 @@
-//! What the fence is built against: what is in the WAL and not visible, visible and not in the WAL, open for long, moved, emptied.
+//! What the fence is built against: what is in the WAL and not visible, visible and not in the WAL,
+//! open for long, moved, emptied.
 
 use super::{LIMIT, Over, ended, job};
 use crate::harness::{Pair, eventually, signal};
@@ -62,7 +63,8 @@ fn asynchronous_commits_and_key_changes_and_long_transactions_raise_no_false_ala
                     if session.batch_execute(&sql).is_err() {
                         let _ = session.batch_execute("ROLLBACK");
                     }
-                    // As fast as two processors can follow, that is: in the end the mirror must have caught up.
+                    // As fast as two processors can follow, that is: in the end the mirror must
+                    // have caught up.
                     thread::sleep(Duration::from_millis(1));
                 }
             });
@@ -83,7 +85,8 @@ fn asynchronous_commits_and_key_changes_and_long_transactions_raise_no_false_ala
 
 #[test]
 fn rows_that_are_changed_in_part_without_a_pause_are_proven_all_the_same() {
-    // No value is sent again but x: what a snapshot doesn't see of these rows, the stream alone can't tell.
+    // No value is sent again but x: what a snapshot doesn't see of these rows, the stream alone
+    // can't tell.
     let pair = Pair::mirroring(
         "CREATE TABLE t (id int PRIMARY KEY, x int, big text); ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
          INSERT INTO t SELECT n, 0, repeat(md5(n::text), 100) FROM generate_series(1, 20) n; ANALYZE t",
@@ -137,7 +140,8 @@ fn a_truncate_that_is_under_way_is_waited_for_before_anything_is_read() {
     let mut session = pair.source.connect("odoo");
     session.batch_execute("BEGIN; TRUNCATE t").expect("it is up");
     let id = pair.mirror_value("SELECT odoo_mirror.verify('t')");
-    // By now the stream would have passed a snapshot from before, whose rows are gone once they may be read.
+    // By now the stream would have passed a snapshot from before, whose rows are gone once they may
+    // be read.
     thread::sleep(Duration::from_secs(2));
     let walsender = pair.source_value("SELECT active_pid FROM pg_replication_slots WHERE active");
     let walsender: i32 = walsender.parse().expect("the mirror streams");

@@ -34,7 +34,8 @@ fn copies_in_a_storm(seed: u64, copy_workers: &str, storm: Duration) {
     assert_settled(&pair);
 }
 
-/// Equal, and not because a difference was noticed and copied over: nobody but the mirror wrote here.
+/// Equal, and not because a difference was noticed and copied over: nobody but the mirror wrote
+/// here.
 #[track_caller]
 fn assert_settled(pair: &Pair) {
     pair.wait_ready(LIMIT);
@@ -193,7 +194,8 @@ fn a_commit_from_before_the_slots_start_that_no_snapshot_sees_yet_is_waited_for(
     pair.on_source("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)");
     pair.publish_all();
     source.commits_wait("odoo");
-    // The slot is made in two steps, each of which waits for transactions that were open at its beginning.
+    // The slot is made in two steps, each of which waits for transactions that were open at its
+    // beginning.
     let open = |row: i32| {
         let mut session = source.connect("odoo");
         session.batch_execute(&format!("BEGIN; INSERT INTO other VALUES ({row})")).expect("it is up");
@@ -214,7 +216,8 @@ fn a_commit_from_before_the_slots_start_that_no_snapshot_sees_yet_is_waited_for(
     let (mut second, xid) = open(2);
     first.batch_execute("ROLLBACK").expect("it is open");
     the_slot_waits_for(&xid);
-    // Began after both, so that the slot doesn't wait for it, and is in the WAL before the slot's start: it will not be streamed.
+    // Began after both, so that the slot doesn't wait for it, and is in the WAL before the slot's
+    // start: it will not be streamed.
     let mut session = source.connect("odoo");
     let writer = thread::spawn(move || session.batch_execute("INSERT INTO t VALUES (7)"));
     let waits = || source.waits("odoo", "query LIKE 'INSERT INTO t %'").then_some(());

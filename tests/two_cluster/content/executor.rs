@@ -1,4 +1,5 @@
-//! Rows that the worker writes itself, below SQL: what it opens it closes, and it writes only into tables of its own kind.
+//! Rows that the worker writes itself, below SQL: what it opens it closes, and it writes only into
+//! tables of its own kind.
 
 use crate::harness::Pair;
 
@@ -67,7 +68,8 @@ fn triggers_of_any_kind_leave_nothing_open_and_the_table_can_be_altered_in_the_s
     assert_eq!(pair.mirror.left_open(), Vec::<String>::new());
 }
 
-/// How many bytes of WAL `rows` new rows of a table without a key take here: a record for many, or one for each.
+/// How many bytes of WAL `rows` new rows of a table without a key take here: a record for many, or
+/// one for each.
 fn wal_of_inserts(pair: &Pair, rows: u32) -> u64 {
     pair.caught_up();
     let before = pair.mirror_value("SELECT pg_current_wal_insert_lsn()");

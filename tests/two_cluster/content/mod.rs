@@ -1,5 +1,6 @@
-//! What the mirror holds: the same as the source, whatever was written there, however it came, whatever died meanwhile.
-//! What the mirror says about itself, and how it lives and dies, are other modules' matter.
+//! What the mirror holds: the same as the source, whatever was written there, however it came,
+//! whatever died meanwhile. What the mirror says about itself, and how it lives and dies, are other
+//! modules' matter.
 
 mod apply;
 mod apply_large;
@@ -45,7 +46,8 @@ fn begin(pair: &Pair, schema: &str) {
     pair.wait_ready(LIMIT);
 }
 
-/// Sets a flag when it is dropped, in a panic too: a thread that runs until the flag is set always ends.
+/// Sets a flag when it is dropped, in a panic too: a thread that runs until the flag is set always
+/// ends.
 struct Raise<'a>(&'a AtomicBool);
 
 impl Drop for Raise<'_> {

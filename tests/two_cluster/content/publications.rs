@@ -1,4 +1,5 @@
-//! What a publication leaves out, and sources that differ: filters, column lists, generated columns, encodings, collations.
+//! What a publication leaves out, and sources that differ: filters, column lists, generated
+//! columns, encodings, collations.
 
 use super::{LIMIT, begin, builder, mirroring};
 use crate::harness::Pair;

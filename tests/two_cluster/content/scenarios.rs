@@ -1,4 +1,5 @@
-//! Short histories of one table each, all on one pair: what a table is, what happens to it, what must be there then.
+//! Short histories of one table each, all on one pair: what a table is, what happens to it, what
+//! must be there then.
 
 use super::{LIMIT, builder};
 use crate::harness::Rng;

@@ -4,7 +4,8 @@ use super::values::{BUILT_IN, Group, HERE, OTHERS, USER_TYPES};
 use super::{LIMIT, builder, mirroring};
 use crate::harness::Pair;
 
-/// A table a group: row n holds each type's n-th value, or NULL when it has fewer; the last row is all NULL.
+/// A table a group: row n holds each type's n-th value, or NULL when it has fewer; the last row is
+/// all NULL.
 fn tables_of(pair: &Pair, groups: &[Group]) {
     for (name, types) in groups {
         let known: Vec<_> = types
@@ -40,7 +41,8 @@ fn tables_of(pair: &Pair, groups: &[Group]) {
     }
 }
 
-/// The same rows once more, through the stream: inserted, changed beside the values, moved to other keys, gone.
+/// The same rows once more, through the stream: inserted, changed beside the values, moved to other
+/// keys, gone.
 fn stream(pair: &Pair, groups: &[Group]) {
     let made = pair.published_tables();
     for (name, types) in groups.iter().filter(|(name, _)| made.iter().any(|made| made == name)) {

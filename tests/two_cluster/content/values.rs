@@ -1,4 +1,5 @@
-//! Types and the values at their edges. Each group is a table; each type a column; each list its values, one a row.
+//! Types and the values at their edges. Each group is a table; each type a column; each list its
+//! values, one a row.
 
 /// A group's name, and its types with their values as text.
 pub type Group = (&'static str, &'static [(&'static str, &'static [&'static str])]);

@@ -1,4 +1,5 @@
-//! People at work on the source, and people who break things: seeded, many at a time, until told to stop.
+//! People at work on the source, and people who break things: seeded, many at a time, until told to
+//! stop.
 
 use crate::harness::{Cut, Pair, Rng, signal};
 use postgres::{Client, NoTls};

@@ -1,10 +1,12 @@
-//! A column that a transaction adds comes before the rest of that transaction: readers of the table are not locked out meanwhile.
+//! A column that a transaction adds comes before the rest of that transaction: readers of the table
+//! are not locked out meanwhile.
 
 use super::LIMIT;
 use crate::harness::{Pair, eventually};
 use std::time::Duration;
 
-/// What the source does in one transaction, and the columns that readers must be able to read while it is being applied.
+/// What the source does in one transaction, and the columns that readers must be able to read while
+/// it is being applied.
 #[allow(clippy::type_complexity)]
 const TRANSACTIONS: [(&str, &str, &[(&str, &str)]); 4] = [
     (

@@ -211,7 +211,8 @@ fn a_table_that_left_the_publication_and_was_back_before_anybody_looked_is_compa
     // In time, or too late to see it gone.
     assert!(what.contains("publi"), "{what}");
     ends_equal(&pair);
-    // The same of a publication that left out some kinds of changes for a moment, while the mirror was away.
+    // The same of a publication that left out some kinds of changes for a moment, while the mirror
+    // was away.
     let before = history(&pair, "t").len();
     pair.on_mirror("SELECT odoo_mirror.stop()");
     pair.wait_state("stopped");

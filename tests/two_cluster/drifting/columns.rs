@@ -1,4 +1,5 @@
-//! Changes of columns, each while rows flow into all tables; whether rows had to be compared for it.
+//! Changes of columns, each while rows flow into all tables; whether rows had to be compared for
+//! it.
 
 use super::{Busy, LIMIT, builder, ends_equal, history, told};
 use crate::harness::{Pair, eventually};
@@ -155,7 +156,8 @@ fn started() -> Pair {
     pair
 }
 
-/// What was done about each kind. Where nothing had to be compared, the table was ready all the time.
+/// What was done about each kind. Where nothing had to be compared, the table was ready all the
+/// time.
 #[track_caller]
 fn check(pair: &Pair, busy: Busy) {
     for kind in KINDS {

@@ -1,4 +1,5 @@
-//! Keys that are altered in a transaction that writes rows as well: rows that one key tells apart are one row by another.
+//! Keys that are altered in a transaction that writes rows as well: rows that one key tells apart
+//! are one row by another.
 
 use super::{LIMIT, ends_equal};
 use crate::harness::{Pair, eventually};

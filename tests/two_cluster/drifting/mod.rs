@@ -1,5 +1,5 @@
-//! The source changes its tables while rows flow: the mirror follows by itself, and ends equal to it, with its views, or with
-//! one table `failed` and a reason.
+//! The source changes its tables while rows flow: the mirror follows by itself, and ends equal to
+//! it, with its views, or with one table `failed` and a reason.
 
 mod adding;
 mod between;
@@ -32,8 +32,8 @@ fn mirroring(schema: &str) -> Pair {
     pair
 }
 
-/// Somebody who inserts, updates and deletes rows by their columns `id` and `n`, in transactions of a few statements, and
-/// notices nothing of what happens to the other columns.
+/// Somebody who inserts, updates and deletes rows by their columns `id` and `n`, in transactions of
+/// a few statements, and notices nothing of what happens to the other columns.
 struct Busy {
     over: Arc<AtomicBool>,
     rounds: Arc<AtomicUsize>,

@@ -1,4 +1,5 @@
-//! Tables that fail: why is kept as a fact, and it heals by itself when the cause is gone, whatever failed before.
+//! Tables that fail: why is kept as a fact, and it heals by itself when the cause is gone, whatever
+//! failed before.
 
 mod leaving;
 mod names;

@@ -1,7 +1,8 @@
 use super::{LIMIT, another_life, builder, fails_as};
 use crate::harness::{Pair, eventually};
 
-/// Whose rows are mirrored under the name that both tables would have here, and what stands in tables() beside it.
+/// Whose rows are mirrored under the name that both tables would have here, and what stands in
+/// tables() beside it.
 #[track_caller]
 fn has_the_name(pair: &Pair, whose: &str, others: &[&str]) {
     let entries = "SELECT coalesce(string_agg(table_name || ' ' || state, ', ' ORDER BY table_name), '') FROM odoo_mirror.tables() WHERE table_name <> 'beside'";
@@ -66,7 +67,8 @@ fn who_is_mirrored_keeps_the_name_and_the_other_says_why_until_the_first_is_gone
     });
     has_the_name(&pair, "plain", &["crm.lead"]);
 
-    // The first is called otherwise: the other is mirrored under the name, and keeps it when the first wants it back.
+    // The first is called otherwise: the other is mirrored under the name, and keeps it when the
+    // first wants it back.
     pair.on_source("ALTER TABLE crm__lead RENAME TO beside_it");
     eventually("both are ready", LIMIT, || {
         let ready = "SELECT count(*) FROM odoo_mirror.tables() WHERE state = 'ready' AND table_name IN ('beside_it', 'crm__lead')";

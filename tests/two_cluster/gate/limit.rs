@@ -57,7 +57,8 @@ fn is_given_up_while_a_table_here_is_locked(pair: &Pair) {
 #[test]
 fn a_slot_beyond_the_limit_is_given_up_while_a_table_of_the_source_is_locked_by_an_alter() {
     let pair = limited("48");
-    // It holds up every look at what is published (at partitions there is no look without a lock), and keeps the slot where it is.
+    // It holds up every look at what is published (at partitions there is no look without a lock),
+    // and keeps the slot where it is.
     let mut alter = pair.source.connect("odoo");
     alter.batch_execute("BEGIN; ALTER TABLE parted ADD COLUMN y int").expect("nobody else has it");
     write_wal_until(&pair, "the slot is given up", || pair.source_value(SLOTS) == "0");

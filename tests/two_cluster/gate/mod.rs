@@ -1,5 +1,5 @@
-//! What the mirror stood on is gone or changed: it is recognised at once, told in words, and healed by a new slot and a
-//! comparison of all tables, while readers keep their rows.
+//! What the mirror stood on is gone or changed: it is recognised at once, told in words, and healed
+//! by a new slot and a comparison of all tables, while readers keep their rows.
 
 mod limit;
 mod ourselves;

@@ -1,4 +1,5 @@
-//! The servers themselves: the source goes back, fails over or is upgraded; the mirror's own server goes back.
+//! The servers themselves: the source goes back, fails over or is upgraded; the mirror's own server
+//! goes back.
 
 use super::{LIMIT, is_healed, is_recognised, mirroring, refusals, start_and_heal, stop};
 use crate::harness::{Cluster, Pair, Shutdown, default_major, eventually, source_major};

@@ -50,7 +50,8 @@ fn a_slot_that_is_lost_dropped_moved_or_made_anew_is_told_and_healed_while_reade
     assert_eq!(pair.mirror_value(kept), "4");
     let slots = "SELECT count(*) FROM pg_replication_slots";
     assert_eq!(pair.source_value(slots), "1");
-    // An unlogged table that was emptied and rolled back keeps a server that crashes in that moment from starting again.
+    // An unlogged table that was emptied and rolled back keeps a server that crashes in that moment
+    // from starting again.
     let volatile = "SELECT string_agg(oid::regclass::text, ', ') FROM pg_class WHERE relpersistence <> 'p'";
     assert_eq!(pair.mirror_value(volatile), "");
 }
@@ -142,7 +143,8 @@ fn a_server_that_configure_names_by_mistake_is_not_followed_until_resync_says_so
 
 fn follow_another(files: &str) {
     let pair = mirroring(Pair::start());
-    // Another cluster, with everything in place, even a slot of that name: initialised by itself, or made of the same files.
+    // Another cluster, with everything in place, even a slot of that name: initialised by itself,
+    // or made of the same files.
     let other = Cluster::builder().name("other").conf("wal_level", "logical");
     let other = if files == "its own" { other.initialised_anew() } else { other }.start();
     let words = if files == "its own" { "another server" } else { "went back" };

@@ -62,7 +62,8 @@ impl ClusterBuilder {
         self.conf("shared_preload_libraries", "odoo_mirror").conf("odoo_mirror.database", database)
     }
 
-    /// Really flush. Off otherwise: the tests kill processes, never the machine, and the kernel keeps what was written.
+    /// Really flush. Off otherwise: the tests kill processes, never the machine, and the kernel
+    /// keeps what was written.
     pub fn fsync(mut self) -> Self {
         self.fsync = true;
         self
@@ -111,7 +112,8 @@ impl ClusterBuilder {
     }
 }
 
-/// Below the ports that the kernel hands out to clients, so that a server finds its own again after a restart.
+/// Below the ports that the kernel hands out to clients, so that a server finds its own again after
+/// a restart.
 pub(super) fn free_port() -> u16 {
     static NEXT: Mutex<Option<u16>> = Mutex::new(None);
     let mut next = NEXT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -123,7 +125,8 @@ pub(super) fn free_port() -> u16 {
     port
 }
 
-/// A running (or just stopped) server. Dropping it stops it and removes its files; in a panic its log's end is printed.
+/// A running (or just stopped) server. Dropping it stops it and removes its files; in a panic its
+/// log's end is printed.
 pub struct Cluster {
     pub(super) name: String,
     pub(super) major: u32,
@@ -213,14 +216,16 @@ impl Cluster {
         self.start();
     }
 
-    /// kill -9 of the postmaster; returns when its children have noticed and gone. The server is then down.
+    /// kill -9 of the postmaster; returns when its children have noticed and gone. The server is
+    /// then down.
     #[track_caller]
     pub fn kill9_postmaster(&self) {
         self.end_with("KILL");
         // Its shared memory must be free before it can start again.
         let cwd = self.data_directory();
         eventually("the killed server's processes are gone", START_LIMIT, || {
-            // The worker has threads: the last of them frees the memory, when the first may be gone already.
+            // The worker has threads: the last of them frees the memory, when the first may be gone
+            // already.
             let processes = fs::read_dir("/proc").expect("/proc is there").flatten();
             let threads = processes.filter_map(|process| fs::read_dir(process.path().join("task")).ok());
             let mut cwds = threads
@@ -275,12 +280,14 @@ impl Cluster {
         }
     }
 
-    // SQL. A connection a call: nothing that a restart could break, no session that stands in the way.
+    // SQL. A connection a call: nothing that a restart could break, no session that stands in the
+    // way.
 
     pub fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
         let mut config: postgres::Config = self.conninfo(database).parse().expect("our own conninfo");
         config.application_name("test").connect_timeout(Duration::from_secs(10));
-        // Both sides of a comparison print values alike, whatever the server's or database's defaults are.
+        // Both sides of a comparison print values alike, whatever the server's or database's
+        // defaults are.
         config.options(
             "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=3 -c bytea_output=hex",
         );
@@ -337,8 +344,9 @@ impl Cluster {
         rows.remove(0).remove(0).unwrap_or_default()
     }
 
-    /// psql, connected to `database`, that stops at the first error. It runs as ourselves, so it can read what we can read.
-    /// Always 15's, which talks to the newer servers too: the psql in 17's wheel crashes.
+    /// psql, connected to `database`, that stops at the first error. It runs as ourselves, so it
+    /// can read what we can read. Always 15's, which talks to the newer servers too: the psql in
+    /// 17's wheel crashes.
     pub fn psql(&self, database: &str) -> Command {
         let mut psql = Command::new(bindir(15).join("psql"));
         psql.args(["-qX", "-v", "ON_ERROR_STOP=1", "-d", &self.conninfo(database)]);

@@ -65,7 +65,8 @@ impl Cluster {
         hand_over(&signal);
     }
 
-    /// Puts the files of a copy, which isn't running, in the place of this server's, which is stopped: at its port.
+    /// Puts the files of a copy, which isn't running, in the place of this server's, which is
+    /// stopped: at its port.
     #[track_caller]
     pub fn become_copy(&self, copy: &Self) {
         fs::remove_dir_all(self.data_directory()).expect("the files are ours");
@@ -76,7 +77,8 @@ impl Cluster {
         ]);
     }
 
-    /// A copy that isn't started yet will recover to where it is consistent, and go on from there on a timeline of its own.
+    /// A copy that isn't started yet will recover to where it is consistent, and go on from there
+    /// on a timeline of its own.
     pub fn recover_to_its_end(&self) {
         for (setting, value) in [
             ("restore_command", "false"),
@@ -90,7 +92,8 @@ impl Cluster {
         hand_over(&signal);
     }
 
-    /// Keeps a copy of the stopped server's files as they are now, its slots too: for [restore_files](Self::restore_files).
+    /// Keeps a copy of the stopped server's files as they are now, its slots too: for
+    /// [restore_files](Self::restore_files).
     #[track_caller]
     pub fn keep_files(&self) {
         run(command("cp").arg("-a").arg(self.data_directory()).arg(self.directory.join("kept")));
@@ -103,7 +106,8 @@ impl Cluster {
         fs::rename(self.directory.join("kept"), self.data_directory()).expect("they were kept");
     }
 
-    /// Upgrades the stopped server to another major version with pg_upgrade; it runs then, at the same port.
+    /// Upgrades the stopped server to another major version with pg_upgrade; it runs then, at the
+    /// same port.
     #[track_caller]
     pub fn upgraded(&self, major: u32, conf: &[(&str, &str)]) -> Self {
         let mut anew = Self::builder().name("upgraded").major(major).initialised_anew();

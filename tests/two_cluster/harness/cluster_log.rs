@@ -4,7 +4,8 @@ use super::Cluster;
 use std::fs;
 use std::path::PathBuf;
 
-/// What a server says of its own code, or of ours in it, that left open or held what it should have given back.
+/// What a server says of its own code, or of ours in it, that left open or held what it should have
+/// given back.
 const LEFT_OPEN: [&str; 7] = [
     "leak",
     "resource was not closed",
@@ -31,7 +32,8 @@ impl Cluster {
         format!("--- the end of {}'s log\n{}\n---", self.name, tail.join("\n"))
     }
 
-    /// Warnings about a relation, a snapshot, a buffer, … that somebody left open: every test fails that has one.
+    /// Warnings about a relation, a snapshot, a buffer, … that somebody left open: every test fails
+    /// that has one.
     pub fn left_open(&self) -> Vec<String> {
         let log = self.log();
         let warnings = log.lines().filter(|line| line.contains(" WARNING: "));

@@ -4,7 +4,8 @@ use super::Cluster;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Columns that the mirror leaves at the source unless told otherwise (contract: secrets stay in Odoo).
+/// Columns that the mirror leaves at the source unless told otherwise (contract: secrets stay in
+/// Odoo).
 const SECRETS: [&str; 2] = ["access_token", "signup_token"];
 
 /// How many differing rows a report names.
@@ -29,8 +30,9 @@ pub enum Difference {
     Value { key: Vec<Option<String>>, column: String, source: Option<String>, mirror: Option<String> },
 }
 
-/// What differs in `table` between two sides, in order of the key's bytes. Columns in `except`, and secrets, may be absent
-/// from the mirror; any other column of the source must be there. Rows of a table without a key are compared as a multiset.
+/// What differs in `table` between two sides, in order of the key's bytes. Columns in `except`, and
+/// secrets, may be absent from the mirror; any other column of the source must be there. Rows of a
+/// table without a key are compared as a multiset.
 #[track_caller]
 pub fn differences(source: Side<'_>, mirror: Side<'_>, table: &str, except: &[&str]) -> Vec<Difference> {
     let there = columns(mirror, table);

@@ -1,5 +1,6 @@
-//! Where clusters lie on disk: one directory a cluster, and a template for each version from which clusters are copied.
-//! Directories of test processes that died without cleaning up are swept away, their servers first.
+//! Where clusters lie on disk: one directory a cluster, and a template for each version from which
+//! clusters are copied. Directories of test processes that died without cleaning up are swept away,
+//! their servers first.
 
 use super::installation::{bindir, command, hand_over, our_uid, run};
 use super::signal;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// User postgres must be able to walk there, and a socket's path has 107 bytes at most: /tmp, not target/ or $TMPDIR.
+/// User postgres must be able to walk there, and a socket's path has 107 bytes at most: /tmp, not
+/// target/ or $TMPDIR.
 fn base() -> PathBuf {
     let base = std::env::var_os("ODOO_MIRROR_TEST_DIR")
         .map_or_else(|| PathBuf::from(format!("/tmp/odoo_mirror-test-{}", our_uid())), PathBuf::from);
@@ -60,7 +62,8 @@ fn template(base: &Path, major: u32) -> PathBuf {
     let version = version.split(' ').nth(2).expect("it names its version").trim();
     let template = base.join(format!("template-{version}"));
     if !template.exists() {
-        // Made beside and renamed: other tests may be at it in this very moment, and one of them wins.
+        // Made beside and renamed: other tests may be at it in this very moment, and one of them
+        // wins.
         let fresh = base.join(format!("new-{}-{:?}", std::process::id(), std::thread::current().id()));
         let _ = fs::remove_dir_all(&fresh);
         initialise(&fresh, major);
@@ -110,7 +113,8 @@ fn subdirectories(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// The live server of a data directory, by its pid file; its working directory tells it from a stranger with the same pid.
+/// The live server of a data directory, by its pid file; its working directory tells it from a
+/// stranger with the same pid.
 fn postmaster_of(data: &Path) -> Option<i32> {
     let pid: i32 =
         fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()?;

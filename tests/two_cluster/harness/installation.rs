@@ -21,7 +21,8 @@ pub fn source_major() -> u32 {
     }
 }
 
-/// The directory of `postgres`, `initdb`, `psql` of that version: what scripts/servers.sh put in place, else Debian's.
+/// The directory of `postgres`, `initdb`, `psql` of that version: what scripts/servers.sh put in
+/// place, else Debian's.
 pub fn bindir(major: u32) -> PathBuf {
     let servers = match std::env::var_os("ODOO_MIRROR_SERVERS") {
         Some(directory) => PathBuf::from(directory),

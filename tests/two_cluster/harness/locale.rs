@@ -1,4 +1,5 @@
-//! A locale that parts decimals by a comma, as es_AR and de_DE do, made here: no machine must have one.
+//! A locale that parts decimals by a comma, as es_AR and de_DE do, made here: no machine must have
+//! one.
 
 use super::directory;
 use super::installation::{command, hand_over, run};

@@ -1,6 +1,7 @@
-//! What the two-cluster tests stand on: throw-away servers, a source and a mirror joined, a network that can be cut, and
-//! the row-by-row comparison that every scenario ends with. It talks SQL and signals only; it knows nothing of how the
-//! extension works inside. Everything blocks: a test reads top to bottom, and takes a thread where it wants two at once.
+//! What the two-cluster tests stand on: throw-away servers, a source and a mirror joined, a network
+//! that can be cut, and the row-by-row comparison that every scenario ends with. It talks SQL and
+//! signals only; it knows nothing of how the extension works inside. Everything blocks: a test
+//! reads top to bottom, and takes a thread where it wants two at once.
 
 #![allow(
     dead_code,

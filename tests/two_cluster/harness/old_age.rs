@@ -17,17 +17,19 @@ impl ClusterBuilder {
         self
     }
 
-    /// With transaction ids from there on: of the epoch that is the upper half, and near the wrap if the lower one is.
+    /// With transaction ids from there on: of the epoch that is the upper half, and near the wrap
+    /// if the lower one is.
     pub fn next_xid(mut self, next: u64) -> Self {
         self.age = Some(((next >> 32) as u32, Some(next as u32)));
         self.conf("autovacuum", "off")
     }
 }
 
-/// Makes a stopped cluster go on with transaction ids of this epoch, from `next` on if that is given.
+/// Makes a stopped cluster go on with transaction ids of this epoch, from `next` on if that is
+/// given.
 ///
-/// Where the ids leap, what initdb left behind is frozen first, or it would lie in the future. Vacuuming the catalogs of such a
-/// cluster fails, so autovacuum must be off.
+/// Where the ids leap, what initdb left behind is frozen first, or it would lie in the future.
+/// Vacuuming the catalogs of such a cluster fails, so autovacuum must be off.
 pub(super) fn age(data: &Path, major: u32, epoch: u32, next: Option<u32>) {
     let mut reset = command(bindir(major).join("pg_resetwal"));
     reset.args(["-e", &epoch.to_string()]);

@@ -62,13 +62,15 @@ impl PairBuilder {
         self
     }
 
-    /// The source has transaction ids of this epoch: as if it had handed out that many times 2^32 before.
+    /// The source has transaction ids of this epoch: as if it had handed out that many times 2^32
+    /// before.
     pub fn source_epoch(mut self, epoch: u32) -> Self {
         self.source = self.source.epoch(epoch);
         self
     }
 
-    /// The source's transaction ids go on from there, near a wrap of their lower halves, say. Its autovacuum is off.
+    /// The source's transaction ids go on from there, near a wrap of their lower halves, say. Its
+    /// autovacuum is off.
     pub fn source_next_xid(mut self, next: u64) -> Self {
         self.source = self.source.next_xid(next);
         self
@@ -80,8 +82,8 @@ impl PairBuilder {
         self
     }
 
-    /// Starts, runs `schema` on the source, publishes all tables that are then there, configures, starts and waits until all of
-    /// them are ready.
+    /// Starts, runs `schema` on the source, publishes all tables that are then there, configures,
+    /// starts and waits until all of them are ready.
     #[track_caller]
     pub fn mirroring(self, schema: &str) -> Pair {
         let pair = self.start();
@@ -175,7 +177,8 @@ impl Pair {
         self.publish(&tables.join(", "));
     }
 
-    /// Makes the publication. `tables` is what follows FOR TABLE: filters and column lists may be in it.
+    /// Makes the publication. `tables` is what follows FOR TABLE: filters and column lists may be
+    /// in it.
     #[track_caller]
     pub fn publish(&self, tables: &str) {
         self.on_source(&format!("CREATE PUBLICATION {PUBLICATION} FOR TABLE {tables}"));
@@ -228,7 +231,8 @@ impl Pair {
         self.source.rows(SOURCE, &query).into_iter().flatten().flatten().collect()
     }
 
-    /// Returns when the mirror shows everything that the source had committed at the time of the call.
+    /// Returns when the mirror shows everything that the source had committed at the time of the
+    /// call.
     #[track_caller]
     pub fn caught_up(&self) {
         self.caught_up_within(Duration::from_secs(30));

@@ -20,7 +20,8 @@ pub enum Cut {
     Reset,
 }
 
-/// Forwards every connection to one server. What it does to them can be changed at any time; dropping it cuts them all.
+/// Forwards every connection to one server. What it does to them can be changed at any time;
+/// dropping it cuts them all.
 pub struct Proxy {
     port: u16,
     state: Arc<State>,
@@ -73,8 +74,8 @@ impl Proxy {
         eventually("the connections are cut", Duration::from_secs(10), || (!old()).then_some(()));
     }
 
-    /// Silent death: nothing passes any more in either direction, and nobody is told. New connections are taken, and are
-    /// as silent. `thaw()` delivers what was held back.
+    /// Silent death: nothing passes any more in either direction, and nobody is told. New
+    /// connections are taken, and are as silent. `thaw()` delivers what was held back.
     pub fn freeze(&self) {
         self.state.frozen.store(true, SeqCst);
     }
@@ -252,7 +253,8 @@ impl Connection {
         self.state.era.load(SeqCst) == self.era
     }
 
-    /// Wakes the other pump too. A reset needs the sockets closed with lingering off, and no farewell before.
+    /// Wakes the other pump too. A reset needs the sockets closed with lingering off, and no
+    /// farewell before.
     fn end(&self) {
         for stream in [&self.client, &self.server] {
             if !self.lives() && self.state.reset.load(SeqCst) {

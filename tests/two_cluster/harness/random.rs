@@ -4,7 +4,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::ops::Range;
 
-/// A generator that says its seed when the test that holds it fails. `ODOO_MIRROR_SEED` repeats a run.
+/// A generator that says its seed when the test that holds it fails. `ODOO_MIRROR_SEED` repeats a
+/// run.
 pub struct Rng {
     seed: u64,
     generator: SmallRng,

@@ -1,5 +1,6 @@
-//! Real Odoo tables and recorded Odoo traffic, where they are at hand: `ODOO_MIRROR_SAMPLES`, or `shared/odoo` beside the
-//! repository. A test that needs them returns when `Samples::find` finds none.
+//! Real Odoo tables and recorded Odoo traffic, where they are at hand: `ODOO_MIRROR_SAMPLES`, or
+//! `shared/odoo` beside the repository. A test that needs them returns when `Samples::find` finds
+//! none.
 
 use super::Cluster;
 use std::fs::File;
@@ -55,7 +56,8 @@ impl Samples {
         assert!(gzip.wait().expect("a child of ours").success(), "gzip failed");
     }
 
-    /// Recorded traffic (`traffic-18`, `drift-18`): the session's settings, then its transactions in commit order.
+    /// Recorded traffic (`traffic-18`, `drift-18`): the session's settings, then its transactions
+    /// in commit order.
     pub fn traffic(&self, recording: &str) -> (String, Vec<Transaction>) {
         let path = self.0.join(format!("{recording}.sql.gz"));
         let out = Command::new("gzip").arg("-dc").arg(path).output().expect("gzip is there");

@@ -1,4 +1,5 @@
-//! Commits that wait for a synchronous standby: they are in the WAL, and streamed, and visible to nobody.
+//! Commits that wait for a synchronous standby: they are in the WAL, and streamed, and visible to
+//! nobody.
 
 use super::{Cluster, eventually};
 use std::thread;

@@ -26,7 +26,8 @@ pub fn keep_looking(scene: &Scene, mut rng: Rng) {
         let Some(shown) = look(scene) else { continue };
         scene.shown.store(shown.commit, SeqCst);
         let crashes_then = scene.crashes.load(SeqCst);
-        // Readers never go back, unless the mirror's server crashed and lost what it had not flushed.
+        // Readers never go back, unless the mirror's server crashed and lost what it had not
+        // flushed.
         if let Some((commit, at)) = last
             && at == crashes_then
             && shown.commit < commit
@@ -37,7 +38,8 @@ pub fn keep_looking(scene: &Scene, mut rng: Rng) {
     }
 }
 
-/// Reads the mirror under one snapshot; None when it can't be read now, or says of nothing that it is right.
+/// Reads the mirror under one snapshot; None when it can't be read now, or says of nothing that it
+/// is right.
 pub fn look(scene: &Scene) -> Option<Shown> {
     let mut session = scene.pair.mirror.try_connect("mirror").ok()?;
     match try_look(scene, &mut session) {
@@ -69,7 +71,8 @@ fn try_look(scene: &Scene, session: &mut Client) -> Result<Option<Shown>, postgr
     if there.is_empty() {
         return Ok(None);
     }
-    // The locks before the snapshot: then the columns are those of the rows, whoever alters tables meanwhile.
+    // The locks before the snapshot: then the columns are those of the rows, whoever alters tables
+    // meanwhile.
     let lock = there.iter().map(|name| format!("odoo_mirror.{name}")).collect::<Vec<_>>().join(", ");
     session.batch_execute(&format!(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {lock} IN ACCESS SHARE MODE"

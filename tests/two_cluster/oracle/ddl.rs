@@ -1,10 +1,12 @@
-//! What modules and upgrades do to tables: columns come, go, and change, in a transaction of their own or among rows.
+//! What modules and upgrades do to tables: columns come, go, and change, in a transaction of their
+//! own or among rows.
 
 use super::schema::TABLES;
 use super::statements::statement;
 use crate::harness::Rng;
 
-/// Alters a table; the model's sums are taken before and after, under the lock that it needs anyway.
+/// Alters a table; the model's sums are taken before and after, under the lock that it needs
+/// anyway.
 pub fn alter(rng: &mut Rng) -> String {
     let table = rng.pick(&TABLES).name;
     let word = rng.text(4).to_lowercase();

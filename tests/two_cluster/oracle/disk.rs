@@ -22,7 +22,8 @@ pub fn full(scene: &Scene, rng: &mut Rng) {
             disk.has_room();
         }
         _ => {
-            // The kernel refuses the worker to write any file beyond its 16 MB, no smaller than a WAL segment, and writes the last page in half.
+            // The kernel refuses the worker to write any file beyond its 16 MB, no smaller than a
+            // WAL segment, and writes the last page in half.
             limit_files(mirror, &(16 * 1024 * 1024 + 4096).to_string());
             is_met(scene, rng, false);
             limit_files(mirror, "unlimited");

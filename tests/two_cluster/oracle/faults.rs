@@ -1,4 +1,5 @@
-//! What goes wrong: one fault after the other, chosen by chance. Each is over when the function returns, or passes by itself.
+//! What goes wrong: one fault after the other, chosen by chance. Each is over when the function
+//! returns, or passes by itself.
 
 use super::scene::Scene;
 use crate::harness::{Cluster, Cut, Rng, Shutdown, signal};
@@ -132,7 +133,8 @@ impl Fault {
                 if let Some(writer) = writer {
                     signal(writer, "STOP");
                 }
-                // Long enough for a status to reach the source: it must not confirm what is only in memory.
+                // Long enough for a status to reach the source: it must not confirm what is only in
+                // memory.
                 thread::sleep(Duration::from_millis(rng.number(1200..3000) as u64));
                 if let Some(writer) = writer {
                     signal(writer, "KILL");
@@ -194,7 +196,8 @@ impl Fault {
             Self::LockTable => lock(scene, rng),
             Self::StatementTimeout => statement_timeout(scene, rng),
             Self::CommitsWait => {
-                // Nobody by that name is there: commits are in the WAL, streamed perhaps, and visible to nobody.
+                // Nobody by that name is there: commits are in the WAL, streamed perhaps, and
+                // visible to nobody.
                 soft(&pair.source, "odoo", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
                 soft(&pair.source, "odoo", "SELECT pg_reload_conf()");
                 thread::sleep(while_(rng, 1000));

@@ -1,8 +1,10 @@
-//! The oracle: a random history on the source, random faults on both sides and between them, and whatever readers of the
-//! mirror see is shown to be the source as of one of its commits, at random moments and in the end, row by row.
+//! The oracle: a random history on the source, random faults on both sides and between them, and
+//! whatever readers of the mirror see is shown to be the source as of one of its commits, at random
+//! moments and in the end, row by row.
 //!
-//! `ODOO_MIRROR_SEED` repeats a run's choices (not the moments at which they meet: run it a few times). With `CHAOS_MINUTES` each test goes
-//! on that long, with a new seed for each run: `make chaos`.
+//! `ODOO_MIRROR_SEED` repeats a run's choices (not the moments at which they meet: run it a few
+//! times). With `CHAOS_MINUTES` each test goes on that long, with a new seed for each run: `make
+//! chaos`.
 
 mod checker;
 mod ddl;

@@ -1,6 +1,6 @@
-//! What the source held after each of its commits: the writers' marks, and each table's sums. The writers commit one after the
-//! other, so the commits have one order, and a state that shows some marks is the state after that many commits or a
-//! wrong one.
+//! What the source held after each of its commits: the writers' marks, and each table's sums. The
+//! writers commit one after the other, so the commits have one order, and a state that shows some
+//! marks is the state after that many commits or a wrong one.
 
 use super::schema::{TABLES, WRITERS};
 use super::shapes::{Layout, Layouts, Shapes};
@@ -47,8 +47,9 @@ impl History {
         self.0.len() as u64 - 1
     }
 
-    /// The writer is about to commit: from now on readers may see it. `layouts` are those of tables that it alone could change;
-    /// `altered`: by more than TRUNCATE. Says which tables aren't any more what the stream alone would make of them.
+    /// The writer is about to commit: from now on readers may see it. `layouts` are those of tables
+    /// that it alone could change; `altered`: by more than TRUNCATE. Says which tables aren't any
+    /// more what the stream alone would make of them.
     pub fn propose(&mut self, writer: usize, sums: Sums, layouts: Layouts, altered: bool) -> Vec<usize> {
         let mut next = self.last().clone();
         next.marks[writer] += 1;
@@ -70,8 +71,8 @@ impl History {
         untold
     }
 
-    /// Whether a table that is described so is what it is after that commit. In which file its rows lie says which ALTERs have been
-    /// noticed; a TRUNCATE needs no notice.
+    /// Whether a table that is described so is what it is after that commit. In which file its rows
+    /// lie says which ALTERs have been noticed; a TRUNCATE needs no notice.
     pub fn is_noticed(&self, commit: &Commit, table: usize, described: &Layout) -> bool {
         let shape = &commit.shapes[table];
         let rewrites = || {
@@ -83,7 +84,8 @@ impl History {
             && (shape.layout.file == described.file || rewrites() == Some(shape.rewrites))
     }
 
-    /// The source came back with these marks: it lost what it hadn't flushed, and never told anybody of it.
+    /// The source came back with these marks: it lost what it hadn't flushed, and never told
+    /// anybody of it.
     pub fn adopt(&mut self, marks: Marks) -> Result<(), String> {
         self.at(&marks).map_err(|wrong| format!("the source itself: {wrong}"))?;
         self.0.truncate(number_of(&marks) + 1);
@@ -160,7 +162,8 @@ mod tests {
         let history = history();
         assert_eq!(history.judge(&marks([0, 1]), &[(0, (1, 500)), (1, (0, 0))].into()), Ok(1));
         assert_eq!(history.judge(&marks([1, 1]), &[(0, (3, 1400)), (1, (1, 70))].into()), Ok(2));
-        // A row less, another row, a table that is behind, a transaction without the one before, one that never was.
+        // A row less, another row, a table that is behind, a transaction without the one before,
+        // one that never was.
         assert!(history.judge(&marks([0, 1]), &[(0, (0, 0))].into()).is_err());
         assert!(history.judge(&marks([0, 1]), &[(0, (1, 501))].into()).is_err());
         assert!(history.judge(&marks([1, 1]), &[(0, (3, 1400)), (1, (0, 0))].into()).is_err());

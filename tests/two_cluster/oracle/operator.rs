@@ -19,7 +19,8 @@ pub fn resync(scene: &Scene, rng: &mut Rng) {
     soft(&scene.pair.mirror, "mirror", &format!("SELECT odoo_mirror.resync({})", some_table(rng)));
 }
 
-/// Nobody but the mirror writes there: whatever a verify() finds is a fault of ours, unless the mirror lost its place.
+/// Nobody but the mirror writes there: whatever a verify() finds is a fault of ours, unless the
+/// mirror lost its place.
 pub fn verify(scene: &Scene, rng: &mut Rng) {
     let (table, repair) = (some_table(rng), rng.one_in(2));
     soft(&scene.pair.mirror, "mirror", &format!("SELECT odoo_mirror.verify({table}, {repair})"));
@@ -65,7 +66,8 @@ pub fn leave_and_join(scene: &Scene, rng: &mut Rng) {
     scene.excuse(table, false);
 }
 
-/// What the mirror has heard of a table: the time of the history's last entry, and what it knows of its being published.
+/// What the mirror has heard of a table: the time of the history's last entry, and what it knows of
+/// its being published.
 fn told(scene: &Scene, table: &str) -> Option<String> {
     let query = format!(
         "SELECT concat_ws(' ', (SELECT max(at) FROM odoo_mirror.ddl_history() WHERE table_name = '{table}'), definition ->> 'published_as')
@@ -84,7 +86,8 @@ fn it_is_noticed(scene: &Scene, table: &str, before: &Option<String>) {
         if told(scene, table).is_some_and(|now| Some(&now) != before.as_ref()) {
             return Some(());
         }
-        // A mirror that began anew in that moment says so without an entry; one that says so still has looked since.
+        // A mirror that began anew in that moment says so without an entry; one that says so still
+        // has looked since.
         let waited = begun.elapsed() > Duration::from_secs(5);
         let gone = || scene.pair.mirror.try_rows("mirror", &is_gone).is_ok_and(|rows| !rows.is_empty());
         (waited && gone()).then_some(())

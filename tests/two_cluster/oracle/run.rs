@@ -203,7 +203,8 @@ const REFUSED: &str = "the gate refused to go on, and nobody had touched the slo
 /// How long it may take until the gate is asked, in seconds, after the slot was touched.
 const ASKED_WITHIN: f64 = 60.0;
 
-/// Nobody but the mirror wrote into its tables. What it found wrong with them, and mended before a reader saw it, is its own doing.
+/// Nobody but the mirror wrote into its tables. What it found wrong with them, and mended before a
+/// reader saw it, is its own doing.
 fn nothing_was_healed(scene: &Scene) {
     let mut asked = vec![
         (
@@ -224,14 +225,15 @@ fn nothing_was_healed(scene: &Scene) {
         for row in scene.pair.mirror.rows("mirror", query) {
             let row: Vec<String> = row.into_iter().flatten().collect();
             let at = |place: usize| row[place].parse::<f64>().expect("a time");
-            // While it was not published, changes passed it by, and a verify() may have gone on over that. And a table that was rewritten
-            // by an ALTER that isn't noticed differs.
+            // While it was not published, changes passed it by, and a verify() may have gone on
+            // over that. And a table that was rewritten by an ALTER that isn't noticed differs.
             if what == VERIFIED
                 && (scene.left().contains(row[0].as_str()) || scene.altered().met(&row[0], at(2), at(3)))
             {
                 continue;
             }
-            // So may the next change, which then misses what wasn't told; where rows are known by all their values, after such an ALTER too.
+            // So may the next change, which then misses what wasn't told; where rows are known by
+            // all their values, after such an ALTER too.
             let is_keyless = TABLES.iter().any(|table| table.name == row[0] && table.key.is_empty());
             if what == MISSING
                 && (scene.left().contains(row[0].as_str())
@@ -240,8 +242,8 @@ fn nothing_was_healed(scene: &Scene) {
                 continue;
             }
             let of_a_loss = |(began, ended): &(f64, f64)| (*began..ended + ASKED_WITHIN).contains(&at(1));
-            // A server's own fault, met now and then by a slot that was made while tables were altered; that the mirror leaves the place
-            // behind and heals is seen by all else.
+            // A server's own fault, met now and then by a slot that was made while tables were
+            // altered; that the mirror leaves the place behind and heals is seen by all else.
             if what == REFUSED && row[0].contains("could not map filenode") {
                 continue;
             }

@@ -13,7 +13,8 @@ use std::time::Instant;
 pub struct Scene {
     pub pair: Pair,
     history: Mutex<History>,
-    /// Held over each commit: so commits have an order, and a doubtful one is cleared up before the next.
+    /// Held over each commit: so commits have an order, and a doubtful one is cleared up before the
+    /// next.
     order: Mutex<()>,
     over: AtomicBool,
     began: Instant,
@@ -77,7 +78,8 @@ impl Scene {
         lock(&self.order)
     }
 
-    /// The mirror is so far behind that it couldn't show in time what is written now: on a machine that others use too.
+    /// The mirror is so far behind that it couldn't show in time what is written now: on a machine
+    /// that others use too.
     pub fn is_far_behind(&self) -> bool {
         self.history().commits() > self.shown.load(SeqCst) + 300
     }

@@ -1,8 +1,9 @@
 //! The source's tables, and the triggers that keep the model's sums beside them.
 //!
-//! Each transaction brings its writer's mark along, and what it did to each table's rows, as a count and a sum of hashes: so
-//! every state that a reader may see says of itself what must be in it. The sums come from the statements, not from the
-//! WAL: nothing that decodes, sends or applies has a part in them.
+//! Each transaction brings its writer's mark along, and what it did to each table's rows, as a
+//! count and a sum of hashes: so every state that a reader may see says of itself what must be in
+//! it. The sums come from the statements, not from the WAL: nothing that decodes, sends or applies
+//! has a part in them.
 
 /// How many writers have a mark of their own.
 pub const WRITERS: usize = 5;

@@ -1,8 +1,10 @@
 //! What the source's tables are like after each commit, and what the mirror stands on.
 //!
-//! An ALTER is a commit like any other, but the stream tells of it only with the next row that is written, and never of a rewrite,
-//! a constant default, a column that went. Until the mirror has looked at the catalog its table is what it was before, whatever
-//! else it shows; so a table whose description there isn't that of the commit shown is held against nothing. The moment it is, each row must be.
+//! An ALTER is a commit like any other, but the stream tells of it only with the next row that is
+//! written, and never of a rewrite, a constant default, a column that went. Until the mirror has
+//! looked at the catalog its table is what it was before, whatever else it shows; so a table whose
+//! description there isn't that of the commit shown is held against nothing. The moment it is, each
+//! row must be.
 
 use super::scene::rows;
 use super::schema::TABLES;
@@ -14,9 +16,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     pub columns: Vec<Column>,
-    /// The last attnum that was given: a column that came and went in one transaction leaves nothing else behind, and is compared for.
+    /// The last attnum that was given: a column that came and went in one transaction leaves
+    /// nothing else behind, and is compared for.
     pub last_attnum: String,
-    /// `relfilenode`: TRUNCATE changes it, of which the stream tells, and ALTER may, of which it does not.
+    /// `relfilenode`: TRUNCATE changes it, of which the stream tells, and ALTER may, of which it
+    /// does not.
     pub file: String,
 }
 
@@ -47,7 +51,8 @@ pub fn all(session: &mut Client) -> Result<Shapes, Error> {
     Ok(std::array::from_fn(|table| Shape { layout: found.remove(&table).unwrap_or_default(), rewrites: 0 }))
 }
 
-/// Of those that the open transaction altered or emptied: nobody else can before it ends. Others may, so of other tables it can't tell.
+/// Of those that the open transaction altered or emptied: nobody else can before it ends. Others
+/// may, so of other tables it can't tell.
 pub fn own(session: &mut Client) -> Result<Layouts, Error> {
     let own = "c.oid IN (SELECT l.relation FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation'
                    AND l.mode = 'AccessExclusiveLock')";
@@ -88,7 +93,8 @@ fn layouts(rows: Vec<Vec<String>>) -> Result<Layouts, Error> {
     Ok(found)
 }
 
-/// When a table couldn't be held against the history because it had been altered: seconds since 1970.
+/// When a table couldn't be held against the history because it had been altered: seconds since
+/// 1970.
 #[derive(Default)]
 pub struct Excuses {
     open: BTreeMap<usize, Since>,

@@ -1,5 +1,5 @@
-//! Those who write to the source. They work at the same time, and commit one after the other, so that what a reader of the
-//! mirror may see is known before each commit.
+//! Those who write to the source. They work at the same time, and commit one after the other, so
+//! that what a reader of the mirror may see is known before each commit.
 
 use super::ddl::alter;
 use super::model::Sums;

@@ -1,4 +1,5 @@
-//! Later changes of a row that is set aside: with values that the stream leaves out, and under another key.
+//! Later changes of a row that is set aside: with values that the stream leaves out, and under
+//! another key.
 
 use super::{
     LIMIT, SCHEMA, all_equal, allow, aside, begin, builder, conserved, differing, equal_but, mirroring,
@@ -34,7 +35,8 @@ fn a_row_that_is_set_aside_may_change_its_key_and_another_may_take_it() {
     refuse(&pair);
     pair.on_source("UPDATE t SET n = -1, a = 'three' WHERE id = 3; INSERT INTO t VALUES (50, -1, 'fifty', repeat(md5('50'), 200))");
     equal_but(&pair, &["3", "50"]);
-    // Away from the keys that are set aside, still refused, with and without what is stored out of line.
+    // Away from the keys that are set aside, still refused, with and without what is stored out of
+    // line.
     pair.on_source("UPDATE t SET id = 103 WHERE id = 3; UPDATE t SET id = 150, big = 'short' WHERE id = 50");
     equal_but(&pair, &["103", "150"]);
     // Good under yet another one.

@@ -1,4 +1,5 @@
-//! They come back by themselves when what refused them is gone, when asked, and over a killed worker.
+//! They come back by themselves when what refused them is gone, when asked, and over a killed
+//! worker.
 
 use super::{
     LIMIT, SCHEMA, all_equal, allow, begin, builder, conserved, differing, equal_but, mirroring, refuse,

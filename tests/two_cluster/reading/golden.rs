@@ -1,4 +1,5 @@
-//! Each view's and each function's whole answer, held against what is worked out from the source's raw rows.
+//! Each view's and each function's whole answer, held against what is worked out from the source's
+//! raw rows.
 
 use super::raw::{Raw, amount, amount_of, documents, number, text};
 use super::worked_out::{Answer, Odoo, a, n, t};

@@ -9,7 +9,8 @@ const ODOO: &str = "CREATE TABLE res_partner (id int PRIMARY KEY, name varchar);
     INSERT INTO res_partner VALUES (1, 'Deco Addict');
     INSERT INTO account_move VALUES (1, 'INV/1', 'out_invoice', 'posted', 1, 10.00)";
 
-/// The user's own: its ids have defaults, rows are hidden from everybody, and a trigger hangs there.
+/// The user's own: its ids have defaults, rows are hidden from everybody, and a trigger hangs
+/// there.
 const THEIRS: &str = "CREATE SCHEMA ipai_memory;
     CREATE TABLE ipai_memory.sessions (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), agent_id text NOT NULL, source text, started_at timestamptz DEFAULT now(),
         finished_at timestamptz, topic text, raw_tokens_est int, notes text, metadata jsonb);
@@ -107,7 +108,8 @@ fn no_copy_no_resync_no_update_and_nobodys_own_insert_is_told() {
     });
     pair.on_source("INSERT INTO account_move SELECT n, 'INV/' || n, 'entry', 'posted', 1, n FROM generate_series(10, 60) n");
     pair.caught_up();
-    // Here it looks as if they were new: they are brought by a comparison, and by an update that has to insert.
+    // Here it looks as if they were new: they are brought by a comparison, and by an update that
+    // has to insert.
     pair.on_source("UPDATE account_move SET move_type = 'out_invoice'");
     pair.caught_up();
     pair.on_mirror("DELETE FROM odoo_mirror.account_move WHERE id > 20");

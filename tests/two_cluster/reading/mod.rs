@@ -1,4 +1,5 @@
-//! What people read: the views and functions on real Odoo tables of each version, and who may read what.
+//! What people read: the views and functions on real Odoo tables of each version, and who may read
+//! what.
 
 mod aliases;
 mod golden;

@@ -1,4 +1,5 @@
-//! Raw rows of the source, and the little arithmetic that golden answers need: nothing here knows a view's SQL.
+//! Raw rows of the source, and the little arithmetic that golden answers need: nothing here knows a
+//! view's SQL.
 
 use crate::harness::{Cluster, Pair};
 use std::collections::BTreeMap;

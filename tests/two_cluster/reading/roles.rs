@@ -35,7 +35,8 @@ fn each_role_reads_what_it_is_for_and_nothing_else() {
     let pair = generated(&all_ten());
     pair.on_mirror(SUPABASE);
     pair.on_mirror("GRANT USAGE ON SCHEMA odoo_mirror TO anon, authenticated");
-    // service_role came later than the extension: the worker sees to its grants when it begins anew.
+    // service_role came later than the extension: the worker sees to its grants when it begins
+    // anew.
     pair.on_mirror("SELECT odoo_mirror.stop()");
     pair.on_mirror("SELECT odoo_mirror.start()");
     eventually("service_role reads", LIMIT, || as_role(&pair, "service_role", VIEW).ok());

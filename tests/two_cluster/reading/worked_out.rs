@@ -1,4 +1,5 @@
-//! What each view and each function must answer, worked out from the source's raw rows by another path than the view's own SQL.
+//! What each view and each function must answer, worked out from the source's raw rows by another
+//! path than the view's own SQL.
 
 use super::raw::{Raw, amount_of, by_id, day, label, number, rows, text};
 use crate::harness::Pair;

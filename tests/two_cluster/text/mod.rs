@@ -1,5 +1,6 @@
-//! Text: what is written of a value is the same whoever writes it, in a copy, in the stream, in a comparison, on either side;
-//! whatever the settings, the encoding, the casts and the types of the two databases are.
+//! Text: what is written of a value is the same whoever writes it, in a copy, in the stream, in a
+//! comparison, on either side; whatever the settings, the encoding, the casts and the types of the
+//! two databases are.
 
 mod casts;
 mod encodings;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What both sides' output functions are asked under: a session of the test has the database's settings, too.
+/// What both sides' output functions are asked under: a session of the test has the database's
+/// settings, too.
 const ALIKE: &str = "SET lc_monetary = 'C'; SET quote_all_identifiers = off; SET search_path = pg_catalog, public, pg_temp;
     SET DateStyle = 'ISO, MDY'; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; SET extra_float_digits = 3;
     SET bytea_output = hex; SET xmlbinary = base64; ";
@@ -21,7 +23,8 @@ fn builder() -> PairBuilder {
     Pair::builder().mirror_conf("odoo_mirror.poll_interval", "1")
 }
 
-/// Each published table's rows, as output functions write them, are the same; without columns that only one side has.
+/// Each published table's rows, as output functions write them, are the same; without columns that
+/// only one side has.
 #[track_caller]
 fn assert_alike(pair: &Pair) {
     pair.caught_up();
