@@ -33,7 +33,7 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: what the server hands over is handed on as it is.
     unsafe {
-        if drops_the_extension((*statement).utilityStmt) && api::is_of_this_database() {
+        if drops_the_extension((*statement).utilityStmt) && api::is_of_this_database() && may_drop() {
             board::write(|board| {
                 board.will += 1;
                 board.calls += 1;
@@ -82,4 +82,26 @@ unsafe fn drops_the_extension(statement: *mut pg_sys::Node) -> bool {
             !name.is_null() && !(*name).sval.is_null() && CStr::from_ptr((*name).sval) == c"odoo_mirror"
         })
     }
+}
+
+/// Whether whoever runs the statement owns the extension. Anybody else is refused by the server, and must not
+/// interrupt the worker.
+fn may_drop() -> bool {
+    // SAFETY: catalog lookups, in the transaction that the statement runs in.
+    unsafe {
+        let extension = pg_sys::get_extension_oid(c"odoo_mirror".as_ptr(), true);
+        extension != pg_sys::InvalidOid && is_owner(extension, pg_sys::GetUserId())
+    }
+}
+
+#[cfg(feature = "pg15")]
+unsafe fn is_owner(extension: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: as the caller says.
+    unsafe { pg_sys::pg_extension_ownercheck(extension, role) }
+}
+
+#[cfg(not(feature = "pg15"))]
+unsafe fn is_owner(extension: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: as the caller says.
+    unsafe { pg_sys::object_ownercheck(pg_sys::ExtensionRelationId, extension, role) }
 }

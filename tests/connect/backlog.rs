@@ -1,40 +1,15 @@
 //! Where batches end while the mirror is far behind: at commits, so that readers see it catch up.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use odoo_mirror::source::link::{self, Event, Link, Request};
-use odoo_mirror::source::stream::{Bounds, StreamRequest};
-use odoo_mirror::source::thread;
-use odoo_mirror::wire::Lsn;
+use odoo_mirror::source::link::{Event, Link};
+use odoo_mirror::source::stream::Bounds;
 use tokio::net::TcpStream;
 
-use crate::lease::{begin, commit, event, insert, relation, send, table, told};
+use crate::lease::{begin, commit, event, insert, relation, send, streaming, told};
 use crate::sent::Sent;
-use crate::{connector, fake};
 
 const BOUNDS: Bounds = Bounds { changes: 100, bytes: 1 << 20, age: Duration::from_secs(60) };
-
-/// A stream that nobody has taken anything of yet.
-async fn streaming() -> (TcpStream, Link) {
-    let (listener, config) = fake::listener().await;
-    let (mut link, remote) = link::pair().unwrap();
-    let connector = connector(&config, None);
-    std::thread::spawn(move || thread::run(connector, remote));
-    link.ask(Request::Stream(StreamRequest {
-        slot: "s".to_owned(),
-        publication: "p".to_owned(),
-        start: Lsn(100),
-        binary: false,
-        server_version: 150_000,
-        tables: vec![Arc::clone(&table("partner"))],
-        bounds: BOUNDS,
-    }));
-    let peer = fake::until_streaming(&listener).await;
-    let Event::Lease(_) = event(&mut link).await else { panic!("no lease") };
-    let Event::Streaming = event(&mut link).await else { panic!("it doesn't stream") };
-    (peer, link)
-}
 
 /// Transactions of so many rows each, no row twice.
 async fn backlog(peer: &mut TcpStream, sizes: &[u64]) {
@@ -74,7 +49,7 @@ async fn batches(link: &mut Link, rows: u64) -> Vec<(u64, bool)> {
 #[tokio::test]
 async fn every_batch_of_a_backlog_of_small_transactions_ends_at_a_commit() {
     for size in [1, 7, 21, 99] {
-        let (mut peer, mut link) = streaming().await;
+        let (mut peer, mut link, _lease) = streaming(BOUNDS).await;
         backlog(&mut peer, &vec![size; 40]).await;
         let batches = batches(&mut link, 40 * size).await;
         assert!(batches.iter().all(|(_, commits)| *commits), "{size}: {batches:?}");
@@ -86,7 +61,7 @@ async fn every_batch_of_a_backlog_of_small_transactions_ends_at_a_commit() {
 
 #[tokio::test]
 async fn only_a_transaction_that_alone_exceeds_the_bounds_goes_in_parts() {
-    let (mut peer, mut link) = streaming().await;
+    let (mut peer, mut link, _lease) = streaming(BOUNDS).await;
     backlog(&mut peer, &[30, 250, 30, 99, 99, 1]).await;
     let batches = batches(&mut link, 509).await;
     let parts = batches.iter().filter(|(_, commits)| !commits).count();

@@ -71,6 +71,27 @@ pub fn insert(id: u64, name: &str) -> Sent {
     Sent::Insert { relation: TABLE, new }
 }
 
+/// A stream that has begun and brought nothing yet: the source's end, and the main thread's.
+pub async fn streaming(bounds: Bounds) -> (TcpStream, Link, Lease) {
+    let (listener, config) = fake::listener().await;
+    let (mut link, remote) = link::pair().unwrap();
+    let connector = connector(&config, None);
+    std::thread::spawn(move || thread::run(connector, remote));
+    link.ask(Request::Stream(StreamRequest {
+        slot: "s".to_owned(),
+        publication: "p".to_owned(),
+        start: Lsn(100),
+        binary: false,
+        server_version: 150_000,
+        tables: vec![table("partner")],
+        bounds,
+    }));
+    let peer = fake::until_streaming(&listener).await;
+    let Event::Lease(lease) = event(&mut link).await else { panic!("no lease") };
+    assert!(matches!(event(&mut link).await, Event::Streaming));
+    (peer, link, lease)
+}
+
 /// A source that says what the test wants, and the two ends of the worker.
 struct Scene {
     peer: TcpStream,
@@ -84,25 +105,9 @@ struct Scene {
 impl Scene {
     /// To where the stream is lent.
     async fn lent() -> Scene {
-        let (listener, config) = fake::listener().await;
-        let (link, remote) = link::pair().unwrap();
-        let connector = connector(&config, None);
-        std::thread::spawn(move || thread::run(connector, remote));
-        link.ask(Request::Stream(StreamRequest {
-            slot: "s".to_owned(),
-            publication: "p".to_owned(),
-            start: Lsn(100),
-            binary: false,
-            server_version: 150_000,
-            tables: vec![table("partner")],
-            bounds: Bounds { changes: 10_000, bytes: 1 << 20, age: Duration::from_secs(60) },
-        }));
-        let peer = fake::until_streaming(&listener).await;
-        let mut link = link;
-        let Event::Lease(lease) = event(&mut link).await else { panic!("no lease") };
-        assert!(matches!(event(&mut link).await, Event::Streaming));
+        let bounds = Bounds { changes: 10_000, bytes: 1 << 20, age: Duration::from_secs(60) };
+        let (mut peer, mut link, lease) = streaming(bounds).await;
         let mut at = 200;
-        let mut peer = peer;
         link.hungry();
         send(&mut peer, at, &[begin(at), relation(), insert(at, "first"), commit(at)]).await;
         let mut batches = 0;
