@@ -1,7 +1,9 @@
 //! What a mirror table is decided to look like, from catalogs written by hand.
 
-use odoo_mirror::mirror::ddl::{ColumnHere, KeyHere, TableHere, create_statements, difference};
-use odoo_mirror::mirror::definition;
+mod ddl;
+mod definition;
+
+use odoo_mirror::mirror::ddl::create_statements;
 use odoo_mirror::mirror::shape::{Claim, MirrorShape, RowIdentity, ShapeError};
 use odoo_mirror::mirror::source_table::{
     LeftOut, Publishes, SourceColumn, SourceTable, SourceType, WhyLeftOut,
@@ -420,77 +422,6 @@ fn the_better_claim_has_the_name_in_whatever_order_the_tables_come() {
     }
 }
 
-/// A table as `create_statements` would have made it.
-fn made(shape: &MirrorShape) -> TableHere {
-    TableHere {
-        columns: shape
-            .columns
-            .iter()
-            .map(|column| ColumnHere {
-                name: column.name.clone(),
-                sql_type: column.sql_type.clone(),
-                not_null: column.in_key,
-            })
-            .collect(),
-        key: (!shape.key.is_empty())
-            .then(|| KeyHere { constraint: "account_move_pkey".into(), columns: shape.key.clone() }),
-    }
-}
-
-#[test]
-fn a_table_that_is_as_wanted_needs_no_statement() {
-    let shape = shape_of(&account_move());
-    assert_eq!(difference(&made(&shape), &shape), Vec::<String>::new());
-}
-
-#[test]
-fn columns_are_added_dropped_and_retyped() {
-    let mut table = account_move();
-    table.columns.push(column(
-        3,
-        "ref",
-        SourceType { modifier: 14, ..built_in("varchar", "character varying(10)") },
-    ));
-    table.columns.push(column(4, "note", built_in("text", "text")));
-    table.columns.push(column(5, "old", built_in("text", "text")));
-    let here = made(&shape_of(&table));
-    table.columns[2].data_type = built_in("varchar", "character varying");
-    table.columns[3].data_type = built_in("jsonb", "jsonb");
-    table.columns[4] = column(6, "new", built_in("bool", "boolean"));
-    let alter = "ALTER TABLE \"odoo_mirror\".\"account_move\"";
-    assert_eq!(
-        difference(&here, &shape_of(&table)),
-        [
-            format!("{alter} DROP COLUMN \"old\""),
-            format!(
-                "{alter} ALTER COLUMN \"ref\" TYPE character varying USING \"ref\"::text::character varying"
-            ),
-            format!("{alter} ALTER COLUMN \"note\" TYPE jsonb USING pg_catalog.to_jsonb(\"note\")"),
-            format!("{alter} ADD COLUMN \"new\" boolean"),
-        ]
-    );
-}
-
-#[test]
-fn another_key_keeps_the_rows_that_are_unique_by_it() {
-    let mut table = account_move();
-    let here = made(&shape_of(&table));
-    table.primary_key = vec!["name".into()];
-    let alter = "ALTER TABLE \"odoo_mirror\".\"account_move\"";
-    assert_eq!(
-        difference(&here, &shape_of(&table)),
-        [
-            "DELETE FROM \"odoo_mirror\".\"account_move\" WHERE ctid IN (SELECT r.place FROM (SELECT ctid AS place, \
-             pg_catalog.row_number() OVER (PARTITION BY \"name\") AS n FROM \"odoo_mirror\".\"account_move\") r WHERE r.n > 1) \
-             OR \"name\" IS NULL"
-                .to_owned(),
-            format!("{alter} DROP CONSTRAINT \"account_move_pkey\""),
-            format!("{alter} ALTER COLUMN \"id\" DROP NOT NULL"),
-            format!("{alter} ADD PRIMARY KEY (\"name\")"),
-        ]
-    );
-}
-
 proptest! {
     #[test]
     fn what_is_kept_as_json_comes_back_the_same(estimated_rows in any::<i64>(), name in ".*") {
@@ -523,47 +454,4 @@ fn a_table_of_which_the_publication_streams_only_a_part_has_no_mirror_and_the_cu
             "On the source: ALTER PUBLICATION \"pub\" SET (publish = 'insert, update, delete, truncate');"
         );
     }
-}
-
-/// What a snapshot shows of `account_move`, with one part of it otherwise.
-fn shown(part: &str, otherwise: &str) -> String {
-    const SHOWN: &str = r#"{"schema": "public", "name": "account_move", "kind": "r", "replica_identity": "d", "last_attnum": 2,
-        "columns": [[1, "id", 23, -1, null, false], [2, "name", 0, 9, null, false]],
-        "primary_key": ["id"], "identity_key": null, "published_as": "7 700 8/700", "published_in": null}"#;
-    assert!(SHOWN.contains(part), "{part}");
-    SHOWN.replacen(part, otherwise, 1)
-}
-
-#[test]
-fn what_a_snapshot_shows_is_held_against_what_is_known_part_by_part() {
-    let mut known = SourceTable { published_as: "7 700 8/700".into(), ..account_move() };
-    known.columns.iter_mut().for_each(|column| column.deterministic = None);
-    known.columns[1].data_type.oid = 0;
-    let differs = |shown: &str| definition::difference(&known, shown).expect("a document");
-    assert_eq!(differs(&shown("{", "{")), None);
-    let columns = Some("the source changed the table's columns");
-    let key = Some("the source changed the table's key or replica identity");
-    let publication = Some("the publication was altered");
-    for (part, otherwise, expected) in [
-        ("\"public\"", "\"other\"", Some("the source renamed the table")),
-        ("\"account_move\"", "\"move\"", Some("the source renamed the table")),
-        ("\"r\"", "\"p\"", Some("the table was made anew")),
-        ("\"last_attnum\": 2", "\"last_attnum\": 3", columns),
-        (", [2, \"name\", 0, 9, null, false]", "", columns),
-        ("2, \"name\", 0", "2, \"id2\", 0", columns),
-        ("\"name\", 0, 9", "\"name\", 25, 9", columns),
-        ("\"name\", 0, 9", "\"name\", 0, 10", columns),
-        ("9, null", "9, false", columns),
-        ("[[1, \"id\"", "[[3, \"id\"", columns),
-        ("\"d\"", "\"f\"", key),
-        ("[\"id\"]", "null", key),
-        ("[\"id\"]", "[\"id\", \"name\"]", key),
-        ("\"identity_key\": null", "\"identity_key\": [\"name\"]", key),
-        ("8/700", "8/701", publication),
-        ("\"published_in\": null", "\"published_in\": \"9/700\"", publication),
-    ] {
-        assert_eq!(differs(&shown(part, otherwise)), expected, "{part}: {otherwise}");
-    }
-    assert_eq!(differs(""), Some("the source's table is gone, or was made anew"));
-    assert!(definition::difference(&known, "?").is_err());
 }
