@@ -20,6 +20,8 @@ pub(super) enum Target {
 
 pub(super) struct Route {
     pub(super) relation: Relation,
+    /// Of the message that described it.
+    pub(super) bytes: usize,
     pub(super) target: Target,
     /// It came anew and doesn't tell the table's key: before the first change under it the catalog
     /// is asked.

@@ -267,3 +267,38 @@ fn a_batch_that_ends_before_a_transaction_that_has_begun_may_be_committed_and_ha
     assert_eq!((second.boundary.map(|boundary| boundary.end), second.xids), (Some(Lsn(58)), vec![701]));
     assert_eq!(second.oldest_commit, Some(50));
 }
+
+#[test]
+fn a_stream_that_describes_relations_without_end_is_cut_off() {
+    let described = |id: u32| {
+        Sent::Relation(odoo_mirror::wire::Relation {
+            id,
+            schema: "public".to_owned(),
+            name: "x".repeat(200_000),
+            replica_identity: ReplicaIdentity::Default,
+            columns: Vec::new(),
+        })
+    };
+    let feed_counted = |assembler: &mut Assembler, sent: &Sent| {
+        let bytes = sent.encode();
+        assembler.count_bytes(bytes.len());
+        assembler.feed(decode(&bytes).unwrap())
+    };
+    let mut assembler = Assembler::new(Vec::new(), Lsn(100), 700);
+    // The same one again and again is kept once.
+    for _ in 0..3_000 {
+        feed_counted(&mut assembler, &described(1)).unwrap();
+    }
+    assert_eq!(assembler.take().unknown.len(), 1);
+    let endless = (0..3_000).try_for_each(|id| feed_counted(&mut assembler, &described(id)).map(drop));
+    assert!(matches!(endless, Err(StreamError::EndlessRelations)), "{endless:?}");
+    let huge = Sent::Relation(odoo_mirror::wire::Relation {
+        id: 1,
+        schema: "x".repeat(2_000_000),
+        name: "t".to_owned(),
+        replica_identity: ReplicaIdentity::Default,
+        columns: Vec::new(),
+    });
+    let mut assembler = Assembler::new(Vec::new(), Lsn(100), 700);
+    assert!(matches!(feed_counted(&mut assembler, &huge), Err(StreamError::EndlessRelations)));
+}

@@ -27,7 +27,16 @@ pub enum StreamError {
     NestedBegin(u32),
     #[error("the stream changed relation {0}, which it had not described")]
     UnknownRelation(u32),
+    #[error("the stream describes relations without end")]
+    EndlessRelations,
 }
+
+/// What is kept of relations: as many bytes of their descriptions, and of a single one. A source describes a
+/// table of 1,600 columns in some 130 kB, and most in less than one.
+const MOST_RELATION_BYTES: usize = 256 * 1024 * 1024;
+const LARGEST_RELATION: usize = 1024 * 1024;
+/// What a relation takes beside its description.
+const RELATION_OVERHEAD: usize = 512;
 
 /// What one message was, for the caller's decisions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +73,8 @@ pub struct Assembler {
     filled: Vec<u8>,
     /// Bytes of the message at hand.
     message_bytes: u64,
+    /// What the routes' relations take.
+    relation_bytes: usize,
     /// The open transaction inserted into a table of which somebody is told.
     tells: bool,
     /// Such a transaction is the batch's last.
@@ -92,6 +103,7 @@ impl Assembler {
             new_key: Key::default(),
             filled: Vec::new(),
             message_bytes: 0,
+            relation_bytes: 0,
             tells: false,
             cut: false,
             odd: false,
@@ -281,7 +293,7 @@ impl Assembler {
                 Ok(Fed::Committed)
             }
             Message::Relation(relation) => {
-                self.relation(relation);
+                self.relation(relation)?;
                 Ok(Fed::Other)
             }
             Message::Insert { relation, new } => self.insert(relation, new),
@@ -297,9 +309,15 @@ impl Assembler {
         }
     }
 
-    fn relation(&mut self, relation: Relation) {
+    fn relation(&mut self, relation: Relation) -> Result<(), StreamError> {
         let oid = relation.id;
         let known = self.routes.get(&oid);
+        let bytes = self.message_bytes as usize;
+        let kept = self.relation_bytes - known.map_or(0, |route| route.bytes + RELATION_OVERHEAD);
+        let kept = kept.saturating_add(bytes).saturating_add(RELATION_OVERHEAD);
+        if bytes > LARGEST_RELATION || kept > MOST_RELATION_BYTES {
+            return Err(StreamError::EndlessRelations);
+        }
         let same = known.filter(|route| route.relation == relation);
         // An equal one comes after whatever was done to the table, a change of a key that it
         // doesn't tell perhaps.
@@ -309,15 +327,18 @@ impl Assembler {
             if let Some(route) = self.routes.get_mut(&oid) {
                 route.is_to_be_asked |= is_to_be_asked;
             }
-            return;
+            return Ok(());
         }
         self.odd |= known.is_some() && same.is_none();
-        if !self.tables.contains_key(&oid) {
+        let told = || self.batch.unknown.iter().any(|unknown| unknown.oid == oid);
+        if !self.tables.contains_key(&oid) && (known.is_none() || !told()) {
             let (schema, name) = (relation.schema.clone(), relation.name.clone());
             self.batch.unknown.push(UnknownRelation { oid, schema, name });
         }
         let target = target(&self.tables, &relation);
-        self.routes.insert(oid, Route { relation, target, is_to_be_asked, open: None });
+        self.relation_bytes = kept;
+        self.routes.insert(oid, Route { relation, bytes, target, is_to_be_asked, open: None });
+        Ok(())
     }
 
     /// The relation's part of the batch and the transaction at hand; None when the event goes
