@@ -47,7 +47,7 @@ mod tests {
             "",
             "TABLE(id bigint, kind text, table_name text, state text, requested_by name, \
              requested_at timestamp with time zone, started_at timestamp with time zone, \
-             finished_at timestamp with time zone, result jsonb, error text)",
+             finished_at timestamp with time zone, result jsonb, error text, waits text)",
         ),
         (
             "lag",
