@@ -256,6 +256,15 @@ CREATE TABLE odoo_mirror_internal.jobs (
     error        text
 );
 
+-- What is still to be done for a job, table by table.
+CREATE TABLE odoo_mirror_internal.job_parts (
+    job           bigint NOT NULL REFERENCES odoo_mirror_internal.jobs ON DELETE CASCADE,
+    table_name    text NOT NULL,
+    -- A later job that asked for the same table: what that one comes to counts for this one, too.
+    taken_over_by bigint,
+    PRIMARY KEY (job, table_name)
+);
+
 SELECT pg_catalog.pg_extension_config_dump('odoo_mirror_internal.settings', '');
 
 -- Which cluster and database this is: start() remembers it.

@@ -15,7 +15,7 @@ use super::refusals::{self, Kind};
 use super::registry::{self, Table};
 use super::table_making::Filling;
 use super::wanted::still_wanted;
-use super::{guc, naming, origin, sql, transaction};
+use super::{guc, job_parts, naming, origin, sql, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
 use crate::mirror::gate::{self, Cure, Refusal};
@@ -317,7 +317,9 @@ fn can_write(known: &[Table]) -> Result<(), Error> {
 
 /// The job that asked for this ends when all tables are equal.
 fn take_job_along(job: &str) -> Result<(), Error> {
-    sql::run("UPDATE odoo_mirror_internal.reconciles SET job = $1::bigint", &[Some(job)])?;
+    for table in registry::tables()?.iter().filter(|table| !table.state.is_failed()) {
+        job_parts::take(job, &table.name)?;
+    }
     sql::run(
         "UPDATE odoo_mirror_internal.jobs SET state = 'running', started_at = pg_catalog.clock_timestamp() WHERE id = $1::bigint",
         &[Some(job)],

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::follow::Following;
 use super::indexes::{self, Others};
+use super::job_parts::{self, Open};
 use super::registry::{self, Table};
 use super::wanted::still_wanted;
 use super::{board, mirror, naming, objects, reconcile, sql, table_making, tending, transaction};
@@ -158,42 +159,62 @@ fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error
                 objects::note_comments(&shape.name, &found.comments)?;
             }
             mirror::take_in(source, &shape, &[], table_making::Filling::Online)?;
+            // What was found before it began anew is not what it comes to.
             sql::run(
-                "UPDATE odoo_mirror_internal.reconciles SET job = $2::bigint, reason = 'resync()' WHERE table_name = $1",
-                &[Some(&table.name), Some(&job.id)],
-            )
-            .map(drop)
+                "UPDATE odoo_mirror_internal.reconciles SET reason = 'resync()', compared = 0, different = 0, \
+                     written = 0, found = '[]' WHERE table_name = $1",
+                &[Some(&table.name)],
+            )?;
+            job_parts::take(&job.id, &table.name)
         }
     }
 }
 
-/// Ends the job if none of its tables is being compared or copied any more.
+/// Why a job has nothing to tell of a table.
+const GONE: &str = "it is mirrored no longer";
+
+/// Ends the job when nothing of it is left to be done. A part of it that nothing works on any more, since its
+/// table was made anew meanwhile, say, begins again.
 fn finish(following: &Following<'_>, job: &Job) -> Result<(), Error> {
-    let compared = sql::value(
-        "SELECT 1 FROM odoo_mirror_internal.reconciles WHERE job = $1::bigint LIMIT 1",
-        &[Some(&job.id)],
-    )?;
-    let chosen: Vec<&Table> = following.tables.iter().filter(|table| job.chooses(table)).collect();
-    if compared.is_some() || !job.verify && chosen.iter().any(|table| !table.state.is_settled()) {
+    let mut busy = false;
+    for (table, part) in job_parts::open(&job.id)? {
+        match part {
+            Open::Busy => busy = true,
+            Open::Forgotten => {
+                busy = true;
+                let reason = if job.verify { "verify()" } else { "resync()" };
+                reconcile::add(&table, job.repair || !job.verify, reason, &job.id)?;
+            }
+            Open::Copied(rows) => {
+                let rows: i64 = rows.parse().unwrap_or(0);
+                job_parts::done(&table, &serde_json::json!({ "rows": rows, "copied": true }).to_string())?;
+            }
+            Open::Failed(why) => job_parts::failed(&table, &why)?,
+            Open::Gone => job_parts::failed(&table, GONE)?,
+        }
+    }
+    if busy {
         return Ok(());
     }
-    let failed: Vec<String> = chosen
-        .iter()
-        .filter(|table| table.state.is_failed())
+    // Tables that had failed before the job began have no part in it.
+    let chosen: Vec<&Table> = following.tables.iter().filter(|table| job.chooses(table)).collect();
+    let failed = chosen.iter().filter(|table| table.state.is_failed());
+    let mut failed: Vec<String> = failed
         .map(|table| format!("{}: {}", table.name, table.reason.as_deref().unwrap_or_default()))
         .collect();
-    let failed = (!failed.is_empty()).then(|| failed.join("; "));
+    if chosen.is_empty() && job.table != "*" {
+        failed.push(format!("{}: {GONE}", job.table));
+    }
     sql::run(
         "UPDATE odoo_mirror_internal.jobs j SET finished_at = pg_catalog.clock_timestamp(), \
-                state = CASE WHEN coalesce(j.error, $2::text) IS NULL THEN 'done' ELSE 'failed' END, \
-                error = nullif(concat_ws('; ', $2::text, j.error), ''), \
-                result = coalesce(j.result, '{}') || coalesce(copied.result, '{}') \
-         FROM (SELECT pg_catalog.jsonb_object_agg(r.table_name, pg_catalog.jsonb_build_object('rows', r.rows, 'copied', true)) AS result \
-               FROM (SELECT table_name, sum(rows) AS rows FROM odoo_mirror_internal.ranges \
-                     WHERE copied_at IS NOT NULL AND copied_at >= (SELECT started_at FROM odoo_mirror_internal.jobs WHERE id = $1::bigint) \
-                       AND ($3 = '*' OR table_name = $3) GROUP BY 1) r) copied \
+                state = CASE WHEN e.error IS NULL THEN 'done' ELSE 'failed' END, error = e.error, \
+                result = coalesce(j.result, '{}') \
+         FROM (SELECT pg_catalog.string_agg(DISTINCT why, '; ') AS error FROM ( \
+                   SELECT j.error FROM odoo_mirror_internal.jobs j WHERE j.id = $1::bigint AND j.error IS NOT NULL \
+                   UNION ALL SELECT f.why FROM pg_catalog.jsonb_array_elements_text($2::jsonb) f (why) \
+                       JOIN odoo_mirror_internal.jobs j ON j.id = $1::bigint AND pg_catalog.strpos(coalesce(j.error, ''), f.why) = 0) e (why)) e \
          WHERE j.id = $1::bigint",
-        &[Some(&job.id), failed.as_deref(), Some(&job.table)],
+        &[Some(&job.id), Some(&serde_json::Value::from(failed).to_string())],
     )
     .map(drop)
 }

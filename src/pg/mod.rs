@@ -16,6 +16,7 @@ mod follow;
 mod gate;
 mod guc;
 mod indexes;
+mod job_parts;
 mod jobs;
 mod leaving;
 mod looks;

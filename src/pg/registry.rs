@@ -253,7 +253,7 @@ pub fn await_writers(table: &str) -> Result<(), Error> {
 
 /// The table isn't mirrored any more: nothing that was noted of it stays but history.
 pub fn forget(name: &str) -> Result<(), Error> {
-    for table in noting(&["indexes", "jobs", "ddl_history"])? {
+    for table in noting(&["indexes", "jobs", "job_parts", "ddl_history"])? {
         sql::run(&format!("DELETE FROM odoo_mirror_internal.{table} WHERE table_name = $1"), &[Some(name)])?;
     }
     sql::run("DELETE FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(name)]).map(drop)

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::mirror::fence::RowKey;
 use crate::pg::apply::Verdicts;
+use crate::pg::job_parts;
 use crate::pg::registry::{self, Proof};
 use crate::pg::sql::{self, text};
 use crate::wire::Lsn;
@@ -148,11 +149,11 @@ pub(super) fn table_done(note: &Note, generation: u64, at: Lsn) -> Result<bool, 
          WHERE r.table_name = $1 AND t.name = $1 AND t.generation = $2::bigint AND r.ranges_done \
            AND NOT EXISTS (SELECT FROM odoo_mirror_internal.rechecks k WHERE k.table_name = $1) \
          RETURNING (r.writes OR r.different = 0) AND NOT EXISTS ( \
-             SELECT FROM odoo_mirror_internal.quarantine q WHERE q.table_name = $1), r.job, r.compared, r.different, r.written, r.found, r.keys_only",
+             SELECT FROM odoo_mirror_internal.quarantine q WHERE q.table_name = $1), r.compared, r.different, r.written, r.found, r.keys_only",
         &[Some(&note.table), Some(&generation.to_string())],
     )?;
     let Some(row) = rows.first() else { return Ok(false) };
-    let proof = match (text(row, 6) == "t", text(row, 0) == "t") {
+    let proof = match (text(row, 5) == "t", text(row, 0) == "t") {
         (true, _) => Proof::Unchanged,
         (false, true) => Proof::Equal(at),
         (false, false) => Proof::Different,
@@ -162,70 +163,55 @@ pub(super) fn table_done(note: &Note, generation: u64, at: Lsn) -> Result<bool, 
     Ok(true)
 }
 
-/// A job's part for this table is done: its result goes to the job, and the last one ends the job.
+/// What was asked of this table is done: the result of each job that asked.
 fn job_result(table: &str, row: &sql::Row, at: Lsn) -> Result<(), Error> {
-    let Some(job) = &row[1] else { return Ok(()) };
-    sql::run(
-        "UPDATE odoo_mirror_internal.jobs SET result = coalesce(result, '{}') || pg_catalog.jsonb_build_object($2, \
-             pg_catalog.jsonb_build_object('rows', $3::bigint, 'different', $4::bigint, 'written', $5::bigint, \
-                 'quarantined', (SELECT count(*) FROM odoo_mirror_internal.quarantine q WHERE q.table_name = $2), \
-                 'found', (SELECT coalesce(pg_catalog.jsonb_agg(CASE WHEN q.key IS NULL THEN f \
-                               ELSE f || '{\"quarantined\": true}' END ORDER BY place), '[]') \
-                           FROM pg_catalog.jsonb_array_elements($6::jsonb) WITH ORDINALITY AS e (f, place) \
-                           LEFT JOIN odoo_mirror_internal.quarantine q ON q.table_name = $2 AND pg_catalog.to_jsonb(q.key) = f -> 'key'), \
-                 'equal_at', $7::text)) WHERE id = $1::bigint",
+    let result = sql::value(
+        "SELECT pg_catalog.jsonb_build_object('rows', $2::bigint, 'different', $3::bigint, 'written', $4::bigint, \
+             'quarantined', (SELECT count(*) FROM odoo_mirror_internal.quarantine q WHERE q.table_name = $1), \
+             'found', (SELECT coalesce(pg_catalog.jsonb_agg(CASE WHEN q.key IS NULL THEN f \
+                           ELSE f || '{\"quarantined\": true}' END ORDER BY place), '[]') \
+                       FROM pg_catalog.jsonb_array_elements($5::jsonb) WITH ORDINALITY AS e (f, place) \
+                       LEFT JOIN odoo_mirror_internal.quarantine q ON q.table_name = $1 AND pg_catalog.to_jsonb(q.key) = f -> 'key'), \
+             'equal_at', $6::text)",
         &[
-            Some(job),
             Some(table),
+            row[1].as_deref(),
             row[2].as_deref(),
             row[3].as_deref(),
             row[4].as_deref(),
-            row[5].as_deref(),
             Some(&at.to_string()),
         ],
-    )
-    .map(drop)
+    )?;
+    job_parts::done(table, &result.unwrap_or_else(|| "{}".to_owned()))
 }
 
-/// The table is copied anew instead: that is what the job came to.
+/// The table is copied anew instead: that is what the jobs came to that asked for it.
 pub(super) fn copied_anew(table: &str, outcome: &Outcome) -> Result<(), Error> {
-    let rows = sql::run(
-        "DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1 RETURNING job",
-        &[Some(table)],
-    )?;
-    let Some(job) = rows.first().and_then(|row| row[0].as_ref()) else { return Ok(()) };
-    sql::run(
-        "UPDATE odoo_mirror_internal.jobs SET result = coalesce(result, '{}') || pg_catalog.jsonb_build_object($2, \
-             pg_catalog.jsonb_build_object('different', true, 'copied', true, 'found', $3::jsonb)) WHERE id = $1::bigint",
-        &[Some(job), Some(table), Some(&serde_json::Value::from(outcome.found.clone()).to_string())],
-    )
-    .map(drop)
+    forget(table)?;
+    let result = serde_json::json!({ "different": true, "copied": true, "found": outcome.found });
+    job_parts::done(table, &result.to_string())
 }
 
 /// The destination refused the table's rows.
 pub(super) fn failed(table: &str, error: &Error) -> Result<(), Error> {
-    let rows = sql::run(
-        "DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1 RETURNING job",
-        &[Some(table)],
-    )?;
-    let Some(job) = rows.first().and_then(|row| row[0].as_ref()) else { return Ok(()) };
-    sql::run(
-        "UPDATE odoo_mirror_internal.jobs SET error = concat_ws('; ', error, $2::text) WHERE id = $1::bigint",
-        &[Some(job), Some(&format!("{table}: {}", error.message))],
-    )
-    .map(drop)
+    forget(table)?;
+    job_parts::failed(table, &error.message)
 }
 
-/// Puts the table on the list of those to be compared, in place of what another job wanted of it.
+fn forget(table: &str) -> Result<(), Error> {
+    sql::run("DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1", &[Some(table)]).map(drop)
+}
+
+/// Puts the table on the list of those to be compared for a job, which takes over what another wanted of it.
 pub(in crate::pg) fn add(table: &str, writes: bool, reason: &str, job: &str) -> Result<(), Error> {
     sql::run(
-        "INSERT INTO odoo_mirror_internal.reconciles AS r (table_name, writes, reason, job) \
-         VALUES ($1, $2::boolean, $3, $4::bigint) \
-         ON CONFLICT (table_name) DO UPDATE SET writes = r.writes OR excluded.writes, job = excluded.job, \
+        "INSERT INTO odoo_mirror_internal.reconciles AS r (table_name, writes, reason) \
+         VALUES ($1, $2::boolean, $3) \
+         ON CONFLICT (table_name) DO UPDATE SET writes = r.writes OR excluded.writes, \
              done_to = NULL, ranges_done = false, keys_only = false, compared = 0, different = 0, written = 0, found = '[]'",
-        &[Some(table), Some(if writes { "true" } else { "false" }), Some(reason), Some(job)],
-    )
-    .map(drop)
+        &[Some(table), Some(if writes { "true" } else { "false" }), Some(reason)],
+    )?;
+    job_parts::take(job, table)
 }
 
 fn json<T: serde::Serialize>(keys: &[T]) -> Result<String, Error> {

@@ -1,5 +1,6 @@
 //! verify() and resync(): the mirror is compared with the source while both are in use.
 
+mod jobs;
 mod keys;
 mod old_sources;
 mod races;
