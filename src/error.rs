@@ -112,6 +112,15 @@ impl Error {
         error
     }
 
+    /// The same, judged to pass: what failed on the way to something says nothing of that.
+    #[must_use]
+    pub fn that_passes(mut self) -> Self {
+        if self.verdict == Verdict::RetrySlowly {
+            self.verdict = Verdict::Retry;
+        }
+        self
+    }
+
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

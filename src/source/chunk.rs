@@ -88,7 +88,8 @@ async fn try_read(
 ) -> Result<(), Error> {
     let mut must_see = request.must_see.clone();
     if request.look_for_writers.is_some() {
-        must_see.extend(writers::writers(&client, request.wanted.table.oid).await?);
+        must_see
+            .extend(writers::writers(&client, request.wanted.table.oid).await.map_err(Error::that_passes)?);
     }
     let id = request.id;
     let patience = request.look_for_writers;

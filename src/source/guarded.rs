@@ -177,7 +177,8 @@ pub(super) async fn snapshot(
                 _ => return Err(error),
             }
         }
-        let [text, position, filenode, shown] = one_row(client, &asked).await?;
+        // That the source shows no snapshot, or no catalog, says nothing of this table.
+        let [text, position, filenode, shown] = one_row(client, &asked).await.map_err(Error::that_passes)?;
         if let Some(why) = shown_difference(wanted, &shown)? {
             client.batch_execute("ROLLBACK").await?;
             return Ok(Guarded::Drifted(why.to_owned()));
@@ -194,7 +195,8 @@ pub(super) async fn snapshot(
         let gives_up = patience.is_some_and(|patience| began.elapsed() > patience);
         if gives_up || patience.is_none() && told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();
-            let blockers = writers::blockers(client, wanted.table.oid, &must_see).await?;
+            let blockers =
+                writers::blockers(client, wanted.table.oid, &must_see).await.map_err(Error::that_passes)?;
             let why = writers::waiting_for(&wanted.name(), &blockers);
             if gives_up {
                 return Ok(Guarded::Late(why));

@@ -295,7 +295,8 @@ async fn begin(client: &Sql, probe: &mut Open, outbox: &Outbox) -> Result<Begun,
     let request = &mut probe.request;
     let (id, mut must_see) = (request.id, std::mem::take(&mut request.must_see));
     if request.look_for_writers {
-        must_see.extend(writers::writers(client, request.wanted.table.oid).await?);
+        must_see
+            .extend(writers::writers(client, request.wanted.table.oid).await.map_err(Error::that_passes)?);
     }
     let patience = if request.look_for_writers { WRITERS_PATIENCE } else { PATIENCE };
     let taken = guarded::snapshot(client, &request.wanted, must_see, Some(patience), outbox).await?;

@@ -13,8 +13,10 @@ const SCHEMA: &str = "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT
     ALTER TABLE t ALTER x SET STORAGE EXTERNAL;
     CREATE TABLE u (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO u SELECT generate_series(1, 100)";
 
+/// Looks at the source, each of many round trips, would take too long over a line as slow as it is made
+/// here, and say so: none comes.
 fn builder() -> PairBuilder {
-    Pair::builder().mirror_conf("odoo_mirror.poll_interval", "1").proxied()
+    Pair::builder().mirror_conf("odoo_mirror.poll_interval", "600").proxied()
 }
 
 fn proxy(pair: &Pair) -> &Proxy {
@@ -111,9 +113,7 @@ fn a_row_that_is_refused_at_its_end_costs_that_row_alone_and_no_connection() {
     pair.assert_equal("t");
     assert_eq!(reconnects(&pair), before);
     pair.on_mirror("ALTER TABLE odoo_mirror.u DROP CONSTRAINT not_below");
-    // The line is slow, so that looks at the source may take too long: only the refused row must
-    // come back.
-    pair.wait_status("the row is back", |status| status["failed_rows"] == serde_json::json!({}));
+    pair.wait_state("streaming");
     is_equal(&pair);
 }
 
