@@ -108,6 +108,11 @@ impl Connector {
         self
     }
 
+    /// What our sessions are called on the source.
+    pub(super) fn application_name(&self) -> &str {
+        &self.config.application_name
+    }
+
     /// A session for ordinary SQL. Runs a task on the current tokio runtime, which ends with the
     /// session.
     ///

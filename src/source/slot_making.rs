@@ -129,7 +129,7 @@ async fn holdups(client: &tokio_postgres::Client, pid: i32) -> Result<Vec<String
 
 /// Drops the slot, if it is there; waits a little for our own stream to let go of it.
 /// `ends_reader`: whoever reads it was our own stream, and may be too busy to notice that nobody
-/// listens any more.
+/// listens any more. So may a session of ours that was making it, and waits for a transaction.
 pub async fn drop(connector: &Connector, name: &str, ends_reader: bool) -> Result<(), Error> {
     let client = connector.sql().await?;
     for turn in 0..50 {
@@ -137,8 +137,11 @@ pub async fn drop(connector: &Connector, name: &str, ends_reader: bool) -> Resul
         if found.active_pid.is_none() {
             return drop_slot(&client, name).await;
         }
-        if ends_reader && turn == 10 {
-            client.execute("SELECT pg_catalog.pg_terminate_backend($1)", &[&found.active_pid]).await?;
+        if turn == 10 && (ends_reader || found.confirmed_flush.is_none()) {
+            // Nobody can have begun to read a slot that is being made: by its name it is ours.
+            let ours = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+                        WHERE pid = $1 AND (application_name = $2 OR $3)";
+            client.execute(ours, &[&found.active_pid, &connector.application_name(), &ends_reader]).await?;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
