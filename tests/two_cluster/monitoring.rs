@@ -24,7 +24,23 @@ fn send(port: u16, request: &str) -> std::io::Result<String> {
 }
 
 pub fn get(port: u16, path: &str) -> std::io::Result<String> {
-    send(port, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    send(port, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).map(whole)
+}
+
+/// An answer that came in chunks, which end anywhere, as one.
+fn whole(answer: String) -> String {
+    let Some((head, mut body)) = answer.split_once("\r\n\r\n") else { return answer };
+    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        return answer;
+    }
+    let mut whole = format!("{head}\r\n\r\n");
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let Some(chunk) = rest.get(..size).filter(|_| size > 0) else { break };
+        whole.push_str(chunk);
+        body = rest.get(size..).and_then(|rest| rest.strip_prefix("\r\n")).unwrap_or_default();
+    }
+    whole
 }
 
 fn listening(schema: &str) -> (Pair, u16) {
