@@ -49,7 +49,7 @@ pub fn takes_any_letter() -> Result<(), Error> {
         return Ok(());
     }
     // SAFETY: a static string of the server's for each encoding.
-    let name = unsafe { std::ffi::CStr::from_ptr(pg_sys::pg_encoding_to_char(encoding)) }.to_string_lossy();
+    let name = unsafe { std::ffi::CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) }.to_string_lossy();
     Err(Error::retry_slowly(format!("this database's encoding is {name}, and a mirror needs UTF8")).hint(
         "Make another for the mirror: CREATE DATABASE … TEMPLATE template0 ENCODING 'UTF8'; name it in odoo_mirror.database, restart the server, and CREATE EXTENSION odoo_mirror there.",
     ))
