@@ -13,6 +13,8 @@ CARGO_PGRX_VERSION=0.18.1
 export PGRX_HOME=$SERVERS/pgrx
 export ODOO_MIRROR_SERVERS=$SERVERS
 export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+# build.rs gives the linker what cargo-pgrx would, without another build of all dependencies.
+export CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND=1
 # What is installed here must be readable to user postgres.
 umask 022
 

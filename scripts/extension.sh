@@ -15,7 +15,7 @@ stamp=$SERVERS/$major/odoo_mirror.stamp
 cd "$REPO"
 
 sources=()
-for source in Cargo.toml Cargo.lock odoo_mirror.control .cargo src sql; do
+for source in Cargo.toml Cargo.lock build.rs odoo_mirror.control .cargo src sql; do
   [ ! -e "$source" ] || sources+=("$source")
 done
 
