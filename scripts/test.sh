@@ -12,6 +12,7 @@ rm -f "$LOGS"/*.log
 started=$SECONDS
 failed=()
 closing=()
+skipped=0
 
 # step NAME TITLE COMMAND...
 step() {
@@ -29,24 +30,35 @@ step() {
     printf '   %s\n' "$line"
     closing+=("$line")
   done < <(grep -aE '^test result: ' "$log" | grep -av '^test result: ok\. 0 passed; 0 failed' || true)
-  grep -aE '^(skipped: |shaky: |oracle: |repeat with |lint: cargo deny)' "$log" | sort -u | sed 's/^/   /' || true
+  grep -aE '^(skipped: |left out: |shaky: |oracle: |repeat with |lint: cargo deny)' "$log" | sort -u | sed 's/^/   /' || true
+  while IFS= read -r line; do closing+=("$line"); done < <(grep -aE '^shaky: ' "$log" | sort -u || true)
+  # A run that did nothing isn't a test that passed.
+  skipped=$((skipped + $(sed -n 's/^skipped: \([^ ]*\): .*/\1/p' "$log" | sort -u | wc -l)))
 }
 
 finish() {
-  local minutes=$(((SECONDS - started + 30) / 60)) passed=0 count
+  local minutes=$(((SECONDS - started + 30) / 60)) passed=0 shaky=0 count
   echo
   for line in "${closing[@]}"; do
     printf '%s\n' "$line"
     count=$(sed -n 's/^test result: [a-zA-Z]*\. \([0-9]*\) passed.*/\1/p' <<<"$line")
     passed=$((passed + ${count:-0}))
+    [[ $line != shaky:* ]] || shaky=$((shaky + 1))
   done
+  # One that was run again alone was counted there.
+  passed=$((passed - skipped))
   if [ ${#failed[@]} -gt 0 ]; then
     local list
     list=$(printf '%s, ' "${failed[@]}")
-    printf 'make test: FAILED (%s), %d tests passed, in %d min\n' "${list%, }" "$passed" "$minutes"
+    printf 'make test: FAILED (%s), %d tests passed, %d skipped, in %d min\n' "${list%, }" "$passed" "$skipped" "$minutes"
     exit 1
   fi
-  printf 'make test: all passed (%d tests) in %d min\n' "$passed" "$minutes"
+  if [ "$shaky" -gt 0 ]; then
+    printf 'make test: %d tests passed, %d of them only when run again alone (shaky, above), %d skipped, in %d min\n' \
+      "$passed" "$shaky" "$skipped" "$minutes"
+    exit 0
+  fi
+  printf 'make test: all passed (%d tests), %d skipped, in %d min\n' "$passed" "$skipped" "$minutes"
   exit 0
 }
 
@@ -93,6 +105,13 @@ source_of() { # MAJOR
   ODOO_MIRROR_SOURCE_PG=$1 two_cluster 15 smoke content::apply content::copying content::scenarios
 }
 
+# Two-cluster tests wait more than they compute: the other majors' extensions are built meanwhile.
+build_ahead() {
+  for major in 16 17 18; do
+    nice -n 19 scripts/extension.sh "$major" >"$LOGS/ahead-$major.log" 2>&1 || true
+  done
+}
+
 step install "what is needed" scripts/install.sh
 step servers "servers of PostgreSQL 15 to 18" scripts/servers.sh 15 16 17 18
 # Without these nothing below can run.
@@ -103,13 +122,17 @@ step lint "lint" scripts/lint.sh --as-installed
 step pure "pure tests" env "PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-20261122}" cargo test --no-default-features
 step pgrx "SQL-level tests on PG 15" pgrx_tests
 step extension-15 "extension for PG 15" scripts/extension.sh 15
+build_ahead &
+ahead=$!
 step two-cluster-15 "two-cluster on PG 15" two_cluster 15 --skip oracle::
 step oracle "the oracle on PG 15" oracle
 # The oldest servers that the mirror reads from; where npm isn't there to bring them, it says so.
 for major in 13 14; do
   step "source-$major" "PG $major as a source, of a mirror on 15" source_of "$major"
 done
+wait "$ahead"
 for major in 16 17 18; do
+  # What was built ahead is up to date; what failed to build says here why.
   step "extension-$major" "extension for PG $major" scripts/extension.sh "$major"
   # These servers have pgvector; 17 keeps slots on standbys; an upgrade needs a server to upgrade to.
   step "smoke-$major" "smoke, the memory and the gate on PG $major" two_cluster "$major" smoke reading::memory gate::servers

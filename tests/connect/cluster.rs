@@ -30,9 +30,9 @@ impl Clusters {
     }
 
     fn start() -> Self {
-        let port = free_port(5621);
+        let port = free_port(first_port());
         let standby_port = free_port(port + 1);
-        let directory = std::env::temp_dir().join(format!("odoo_mirror_connect_{port}"));
+        let directory = std::env::temp_dir().join(format!("odoo_mirror_connect_{}", std::process::id()));
         fs::remove_dir_all(&directory).ok();
         fs::create_dir(&directory).unwrap();
         let clusters = Clusters { directory, port, standby_port };
@@ -224,8 +224,13 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// Two runs at once look in different places, below the ports that the kernel hands out to clients.
+fn first_port() -> u16 {
+    10_000 + (std::process::id() % 600) as u16 * 16
+}
+
 fn free_port(from: u16) -> u16 {
-    (from..from + 8)
+    (from..from + 15)
         .find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok())
         .expect("a free port")
 }

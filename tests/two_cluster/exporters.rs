@@ -1,7 +1,7 @@
 //! Programs that ask for the metrics by SQL, as they are configured in `monitoring/`, and a
 //! Prometheus that reads them there.
 
-use crate::harness::{Pair, Shutdown, eventually};
+use crate::harness::{Pair, Shutdown, eventually, leave_out, skip};
 use crate::monitoring::{free_port, get};
 use crate::traffic::SCHEMA;
 use std::path::{Path, PathBuf};
@@ -29,14 +29,14 @@ impl Running {
 /// Whether the program is installed, and says this of itself.
 fn installed(program: &str, version_flag: &str, says: &str) -> bool {
     let Ok(out) = Command::new(program).arg(version_flag).output() else {
-        println!("skipped: no {program}");
+        skip(&format!("no {program}"));
         return false;
     };
     let said = [out.stdout, out.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let right = said.contains(says);
     if !right {
-        println!("skipped: {program} is another one: {said}");
+        skip(&format!("{program} is another one: {said}"));
     }
     right
 }
@@ -119,7 +119,7 @@ impl Scene {
 
     fn as_by_the_endpoint(&self, exporter: u16) {
         if Command::new("prometheus").arg("--version").output().is_err() {
-            println!("skipped: no prometheus");
+            leave_out("no prometheus");
             return;
         }
         self.configuration("alerts.yml", &[]);

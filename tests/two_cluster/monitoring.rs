@@ -1,6 +1,6 @@
 //! Metrics: as rows, as text, over HTTP; and a Prometheus that reads them.
 
-use crate::harness::{Pair, eventually};
+use crate::harness::{Pair, eventually, skip};
 use crate::traffic::{SCHEMA, Traffic};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -224,7 +224,7 @@ fn every_metric_that_monitoring_names_is_there() {
 #[test]
 fn the_alert_rules_pass_their_unit_tests_and_a_real_prometheus_scrapes_the_endpoint() {
     if Command::new("promtool").arg("--version").output().is_err() {
-        println!("skipped: no promtool");
+        skip("no promtool");
         return;
     }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring");

@@ -2,7 +2,7 @@
 //! columns, encodings, collations.
 
 use super::{LIMIT, begin, builder, mirroring};
-use crate::harness::Pair;
+use crate::harness::{Pair, skip};
 
 #[track_caller]
 fn mirroring_of(schema: &str, published: &str) -> Pair {
@@ -107,7 +107,7 @@ fn keys_that_are_equal_but_not_the_same_are_told_apart() {
     let pair = builder().start();
     let icu = "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
     if pair.source.try_sql("odoo", icu).is_err() {
-        println!("skipped: this server has no ICU");
+        skip("this server has no ICU");
         return;
     }
     begin(

@@ -2,7 +2,7 @@
 
 use super::values::{BUILT_IN, Group, HERE, OTHERS, USER_TYPES};
 use super::{LIMIT, builder, mirroring};
-use crate::harness::Pair;
+use crate::harness::{Pair, leave_out};
 
 /// A table a group: row n holds each type's n-th value, or NULL when it has fewer; the last row is
 /// all NULL.
@@ -15,7 +15,7 @@ fn tables_of(pair: &Pair, groups: &[Group]) {
                 let known = *sql_type != "xml"
                     || pair.source.try_sql("odoo", &format!("SELECT '{}'::xml", values[0])).is_ok();
                 if !known {
-                    println!("skipped: this server has no {sql_type}");
+                    leave_out(&format!("this server has no {sql_type}"));
                 }
                 known
             })

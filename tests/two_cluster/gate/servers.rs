@@ -2,7 +2,7 @@
 //! goes back.
 
 use super::{LIMIT, is_healed, is_recognised, mirroring, refusals, start_and_heal, stop};
-use crate::harness::{Cluster, Pair, Shutdown, default_major, eventually, source_major};
+use crate::harness::{Cluster, Pair, Shutdown, default_major, eventually, skip, source_major};
 use std::time::Instant;
 
 /// Rows that come and go after the moment to which a server goes back.
@@ -70,7 +70,7 @@ fn a_source_failed_over_to_a_standby_without_the_slot_is_told_and_healed() {
 #[test]
 fn a_source_failed_over_to_a_standby_that_has_the_slot_is_followed_without_comparing_anything() {
     if source_major() < 17 {
-        println!("skipped: PostgreSQL {} keeps no slots on standbys", source_major());
+        skip(&format!("PostgreSQL {} keeps no slots on standbys", source_major()));
         return;
     }
     let pair = mirroring(Pair::start());
@@ -119,7 +119,7 @@ fn promote(pair: &Pair, standby: &Cluster) {
 #[test]
 fn a_source_upgraded_by_pg_upgrade_is_told_and_healed() {
     if default_major() != 18 {
-        println!("skipped: an upgrade is tried where 18 is under test");
+        skip("an upgrade is tried where 18 is under test");
         return;
     }
     let mut pair = mirroring(Pair::builder().source_major(16).start());

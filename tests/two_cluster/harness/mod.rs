@@ -21,6 +21,7 @@ mod pair;
 mod proxy;
 mod random;
 mod samples;
+mod skipping;
 mod small_disk;
 mod status;
 mod synchronous;
@@ -33,6 +34,7 @@ pub use pair::{Pair, PairBuilder};
 pub use proxy::{Cut, Proxy};
 pub use random::Rng;
 pub use samples::{Samples, Transaction};
+pub use skipping::{leave_out, skip};
 pub use small_disk::SmallDisk;
 
 use std::time::{Duration, Instant};

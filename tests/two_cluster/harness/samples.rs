@@ -18,7 +18,7 @@ pub struct Transaction {
 }
 
 impl Samples {
-    /// Says "skipped: no samples" when there are none.
+    /// Says that the test is skipped when there are none.
     pub fn find() -> Option<Self> {
         let directory = match std::env::var_os("ODOO_MIRROR_SAMPLES") {
             Some(directory) => PathBuf::from(directory),
@@ -27,7 +27,7 @@ impl Samples {
         if directory.join("schema-18.sql").exists() {
             return Some(Self(directory));
         }
-        println!("skipped: no samples");
+        super::skip("no samples");
         None
     }
 
