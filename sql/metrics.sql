@@ -130,7 +130,7 @@ CREATE DOMAIN odoo_mirror."text/plain" AS text;
 COMMENT ON DOMAIN odoo_mirror."text/plain" IS 'a media type: PostgREST serves functions that return it as text/plain';
 
 CREATE FUNCTION odoo_mirror.metrics_text() RETURNS odoo_mirror."text/plain"
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
     WITH samples AS (
         SELECT CASE m.type WHEN 'histogram' THEN pg_catalog.regexp_replace(m.name, '_(bucket|sum|count)$', '') ELSE m.name END AS family,
                m.*, pg_catalog.row_number() OVER () AS place

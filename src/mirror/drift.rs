@@ -90,6 +90,7 @@ pub fn differs(kept: &SourceTable, now: &SourceTable) -> bool {
         || kept.primary_key != now.primary_key
         || kept.identity_key != now.identity_key
         || kept.leaf_key != now.leaf_key
+        || is_keyed_anew(kept, now)
         || kept.left_out != now.left_out
         || kept.files != now.files
         || columns(kept) != columns(now)
@@ -176,6 +177,9 @@ fn beyond_following(
     if attnums(kept, &shape.key) != attnums(now, &wanted.key) || shape.identity != wanted.identity {
         return say("the table's key or replica identity changed");
     }
+    if is_keyed_anew(kept, now) {
+        return say("the table's key was made anew");
+    }
     let streamed_before = |attnum: i16| kept.columns.iter().any(|column| column.attnum == attnum);
     let joined = now
         .columns
@@ -206,11 +210,17 @@ fn beyond_following(
     None
 }
 
+/// Whether the key's index is another one, where the stream doesn't tell the key: rows may have
+/// been there twice in between.
+fn is_keyed_anew(kept: &SourceTable, now: &SourceTable) -> bool {
+    kept.key_index != now.key_index && kept.replica_identity == now.replica_identity
+}
+
 /// Whether the table has the key by now that its mirror has: asked where the stream doesn't tell.
 pub fn is_keyed_alike(kept: &SourceTable, shape: &MirrorShape, now: &[SourceTable]) -> bool {
     let alike = |now: &SourceTable| {
         let keys = (attnums(kept, &shape.key), attnums(now, now.stream_key()));
-        kept.replica_identity == now.replica_identity && keys.0 == keys.1
+        kept.replica_identity == now.replica_identity && keys.0 == keys.1 && !is_keyed_anew(kept, now)
     };
     now.iter().find(|now| now.oid == kept.oid).is_some_and(alike)
 }

@@ -30,14 +30,25 @@ pub struct OrderColumn {
     name: String,
     /// The type that it is compared as; None: by its text.
     as_type: Option<&'static str>,
+    /// pg_catalog has an equality for its type that takes a value as it is written.
+    has_equality: bool,
 }
 
 impl OrderColumn {
     /// The column of this name.
     pub fn of(source: &SourceTable, name: &str) -> OrderColumn {
-        let oid = source.column(name).map_or(0, |column| column.data_type.oid);
+        let data_type = source.column(name).map(|column| &column.data_type);
+        let oid = data_type.map_or(0, |data_type| data_type.oid);
         let as_type = ALIKE.iter().find(|(alike, _)| *alike == oid).map(|(_, name)| *name);
-        OrderColumn { name: name.to_owned(), as_type }
+        // Of an enum, too; neither of a domain over one, nor of a composite or an extension's type.
+        let has_equality = data_type.is_some_and(|data_type| {
+            data_type.kind == 'e' || data_type.kind == 'b' && data_type.schema == "pg_catalog"
+        });
+        OrderColumn { name: name.to_owned(), as_type, has_equality }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn is_integer(&self) -> bool {
@@ -63,6 +74,22 @@ impl OrderColumn {
             (None, false) => format!("({} COLLATE \"C\")", self.shown()),
             (None, true) => format!("pg_catalog.convert_to({}, 'UTF8')", self.shown()),
         }
+    }
+
+    /// What a value that is looked for is compared with [`Self::sought`] as: by the key's index
+    /// where there is an equality, else by text.
+    pub fn seeker(&self) -> String {
+        if self.has_equality {
+            quote_identifier(&self.name)
+        } else {
+            format!("ROW({})::text", quote_identifier(&self.name))
+        }
+    }
+
+    /// A value that is looked for.
+    pub fn sought(&self, value: &str) -> String {
+        let value = quote_literal(value);
+        if self.has_equality { value } else { format!("ROW({value}::pg_catalog.text)::text") }
     }
 
     fn literal(&self, value: &str, recodes: bool) -> String {

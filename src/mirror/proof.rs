@@ -5,7 +5,7 @@
 
 use super::fence::RowKey;
 use super::key_order::{OrderColumn, bound, size_of};
-use super::quote::{quote_identifier, quote_literal};
+use super::quote::quote_identifier;
 use super::shape::{MirrorShape, RowIdentity};
 use super::source_table::SourceTable;
 
@@ -76,21 +76,24 @@ impl Tiling {
     }
 }
 
-fn keys_condition(keys: &[RowKey], columns: &[String]) -> String {
-    let tuples: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            format!("({})", key.iter().map(|value| quote_literal(value)).collect::<Vec<_>>().join(", "))
-        })
-        .collect();
+fn keys_condition(keys: &[RowKey], columns: &[OrderColumn]) -> String {
+    let sought = |key: &RowKey| {
+        let values: Vec<String> =
+            columns.iter().zip(key).map(|(column, value)| column.sought(value)).collect();
+        format!("({})", values.join(", "))
+    };
+    let tuples: Vec<String> = keys.iter().map(sought).collect();
     match tuples.as_slice() {
         [] => "false".to_owned(),
-        tuples => format!("({}) IN ({})", list(columns.iter()), tuples.join(", ")),
+        tuples => {
+            let seekers: Vec<String> = columns.iter().map(OrderColumn::seeker).collect();
+            format!("({}) IN ({})", seekers.join(", "), tuples.join(", "))
+        }
     }
 }
 
-fn list<'a>(columns: impl Iterator<Item = &'a String>) -> String {
-    columns.map(|column| quote_identifier(column)).collect::<Vec<_>>().join(", ")
+fn list(columns: &[OrderColumn]) -> String {
+    columns.iter().map(|column| quote_identifier(column.name())).collect::<Vec<_>>().join(", ")
 }
 
 /// One side of the comparison.
@@ -101,8 +104,8 @@ pub struct Side {
     /// The mirrored columns, quoted, in one order on both sides. Their text is what their types'
     /// output functions write, as in the stream; never a cast, which may be of the type's own.
     pub columns: Vec<String>,
-    /// The key's columns by name, in key order.
-    pub key: Vec<String>,
+    /// The key's columns, in key order.
+    pub key: Vec<OrderColumn>,
     /// What the publication filters by, on the source.
     pub filter: Option<String>,
     /// The database's encoding is not the mirror's.
@@ -201,7 +204,7 @@ impl Side {
         format!(
             "SELECT {}, {} FROM {} WHERE {}",
             self.size,
-            list(self.key.iter()),
+            list(&self.key),
             self.from,
             self.filtered(&keys_condition(keys, &self.key))
         )
@@ -230,7 +233,7 @@ impl Side {
     fn texts(&self, condition: &str, keys: bool) -> String {
         let keys: String = if keys {
             let named = self.key.iter().enumerate();
-            named.map(|(place, key)| format!(", {} AS k{place}", quote_identifier(key))).collect()
+            named.map(|(place, key)| format!(", {} AS k{place}", quote_identifier(key.name()))).collect()
         } else {
             String::new()
         };
@@ -247,10 +250,11 @@ impl Side {
 pub fn sides(source: &SourceTable, shape: &MirrorShape) -> (Side, Side) {
     let only = if source.kind == 'p' { "" } else { "ONLY " };
     let columns: Vec<String> = shape.columns.iter().map(|column| quote_identifier(&column.name)).collect();
+    let key: Vec<OrderColumn> = shape.key.iter().map(|key| OrderColumn::of(source, key)).collect();
     let there = Side {
         from: format!("{only}{}.{}", quote_identifier(&source.schema), quote_identifier(&source.name)),
         columns: columns.clone(),
-        key: shape.key.clone(),
+        key: key.clone(),
         filter: source.row_filter.clone(),
         // Known to the session that asks.
         recodes: false,
@@ -259,7 +263,7 @@ pub fn sides(source: &SourceTable, shape: &MirrorShape) -> (Side, Side) {
     let here = Side {
         from: format!("odoo_mirror.{}", quote_identifier(&shape.name)),
         columns,
-        key: shape.key.clone(),
+        key,
         filter: None,
         recodes: false,
         size: size_of(source),

@@ -29,6 +29,10 @@ pub struct SourceTable {
     /// unique over all leaves.
     #[serde(default)]
     pub leaf_key: Vec<String>,
+    /// The OID of the primary key's index, where the stream tells nothing of the key: with REPLICA
+    /// IDENTITY FULL a key may go, and come back over other rows. Else 0.
+    #[serde(default)]
+    pub key_index: u32,
     /// The publication's WHERE for this table, as `pg_get_expr` prints it.
     pub row_filter: Option<String>,
     /// `pg_class.reltuples`, summed over partitions; 0 where the table was never analyzed.

@@ -24,7 +24,7 @@ use crate::mirror::ddl;
 use crate::mirror::drift::{self, Change, Outcome};
 use crate::mirror::shape::{MirrorShape, ShapeError, mirror_name};
 use crate::mirror::source_table::SourceTable;
-use crate::mirror::table_state::TableState;
+use crate::mirror::table_state::{Cure, Failure, TableState};
 use crate::source::catalog::Seen;
 use crate::source::link::{Event, Request};
 use crate::source::stream::StreamCommand;
@@ -33,6 +33,9 @@ use crate::wire::{Lsn, Relation};
 /// A table that couldn't be altered now is tried again after this long: somebody reads it, or
 /// alters it on the source.
 const AGAIN: Duration = Duration::from_secs(3);
+
+/// A table that failed goes on within 30 seconds after the cause is gone, whatever `poll_interval` is.
+const CURES_EVERY: Duration = Duration::from_secs(20);
 
 /// How long to wait for a reader of a table that is to be altered: the stream stands still
 /// meanwhile.
@@ -47,6 +50,8 @@ pub(super) struct Drifting {
     altered: bool,
     /// A snapshot showed a table otherwise than it is known here.
     suspects: bool,
+    /// When a look was last made use of; None: not in this life.
+    noticed_at: Option<Instant>,
 }
 
 /// What a look at the catalog found to differ.
@@ -72,6 +77,18 @@ impl Drifting {
     /// soon.
     pub(super) fn suspect(&mut self) {
         self.suspects = true;
+    }
+
+    /// What only a look shows to be mended is looked for this often, however seldom looks come.
+    pub(super) fn look_for_cures(&mut self, tables: &[Table]) {
+        let by_a_look = |failure: Failure| matches!(failure.cure(), Cure::Look | Cure::Trial);
+        let last = *self.noticed_at.get_or_insert_with(Instant::now);
+        if last.elapsed() >= CURES_EVERY
+            && tables.iter().any(|table| table.state.failure().is_some_and(by_a_look))
+        {
+            self.noticed_at = Some(Instant::now());
+            self.suspect();
+        }
     }
 }
 
@@ -151,6 +168,7 @@ pub(super) fn notice(
     published: &[SourceTable],
     past: Lsn,
 ) -> Result<(), Error> {
+    following.drifting.noticed_at = Some(Instant::now());
     rename(following, published)?;
     if following.drifting.noticed.is_some() {
         return Ok(());

@@ -263,6 +263,7 @@ impl<'a> Following<'a> {
         if self.network.take_called() || self.last_look.is_none_or(|last| last.elapsed() >= every) {
             self.last_look = Some(Instant::now());
             still_wanted(self.settings)?;
+            self.drifting.look_for_cures(&self.tables);
             let looked = drifting::look_if_suspected(self)?.map(|seen| (seen.tables, seen.past));
             let watched = self.watched.take();
             let position = watched.as_ref().filter(|_| looked.is_none()).map(|watched| watched.position);

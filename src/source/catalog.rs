@@ -93,7 +93,7 @@ const DEFAULTS: &str = "
 
 /// A deferrable primary key identifies no row for logical decoding, as if it weren't there.
 const KEYS: &str = "
-    SELECT i.indrelid, i.indisprimary AND i.indimmediate AS is_primary, i.indisreplident AS is_identity,
+    SELECT i.indrelid, i.indexrelid, i.indisprimary AND i.indimmediate AS is_primary, i.indisreplident AS is_identity,
            array_agg(a.attname ORDER BY k.position) AS columns
     FROM pg_index i
     CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, position)
@@ -293,6 +293,7 @@ fn table(row: &Row) -> Result<(SourceTable, Option<Vec<String>>), Error> {
         left_out: Vec::new(),
         primary_key: Vec::new(),
         leaf_key: Vec::new(),
+        key_index: 0,
         identity_key: Vec::new(),
         row_filter: row.try_get("row_filter")?,
         estimated_rows: row.try_get("rows")?,
@@ -322,6 +323,9 @@ fn add_key(table: &mut SourceTable, row: &Row) -> Result<(), Error> {
     }
     if row.try_get("is_primary")? {
         table.primary_key = columns;
+        if table.replica_identity == 'f' {
+            table.key_index = row.try_get("indexrelid")?;
+        }
     }
     Ok(())
 }

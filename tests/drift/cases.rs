@@ -1,7 +1,7 @@
 //! Single decisions, each on the smallest history that shows it.
 
 use odoo_mirror::mirror::ddl::{ColumnHere, TableHere};
-use odoo_mirror::mirror::drift::{Change, Outcome, decide, only_moved, renames};
+use odoo_mirror::mirror::drift::{Change, Outcome, decide, differs, is_keyed_alike, only_moved, renames};
 use odoo_mirror::mirror::source_table::SourceTable;
 use odoo_mirror::wire::ReplicaIdentity;
 
@@ -130,6 +130,23 @@ fn a_row_filter_that_changed_is_named_as_the_reason() {
     let (mirror, source) = after(&[Op::Filter(2)]);
     let reason = "the publication's row filter changed".to_owned();
     assert_eq!(outcome(&mirror, &source.catalog()), Outcome::Refill(reason));
+}
+
+#[test]
+fn a_key_that_was_made_anew_is_noticed_where_the_stream_tells_no_key() {
+    let (mut mirror, source) = after(&[]);
+    let mut now = source.catalog();
+    (mirror.kept.replica_identity, mirror.kept.key_index) = ('f', 1);
+    (now.replica_identity, now.key_index) = ('f', 1);
+    let seen = |now: &SourceTable| is_keyed_alike(&mirror.kept, &mirror.shape, std::slice::from_ref(now));
+    assert!(!differs(&mirror.kept, &now) && seen(&now));
+    now.key_index = 2;
+    assert!(differs(&mirror.kept, &now) && !seen(&now));
+    assert_eq!(outcome(&mirror, &now), Outcome::Refill("the table's key was made anew".to_owned()));
+    // That the identity itself is another one is told otherwise.
+    now.replica_identity = 'd';
+    now.key_index = 0;
+    assert!(!matches!(outcome(&mirror, &now), Outcome::Refill(_)), "{:?}", outcome(&mirror, &now));
 }
 
 #[test]

@@ -183,6 +183,7 @@ impl Source {
             primary_key: self.names(&self.key),
             identity_key: if self.replica_identity == 'i' { self.names(&[1]) } else { Vec::new() },
             leaf_key: Vec::new(),
+            key_index: 0,
             row_filter: self.row_filter.map(|filter| format!("id % {filter} <> 0")),
             estimated_rows: 0,
             bytes: 0,

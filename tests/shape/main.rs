@@ -76,6 +76,7 @@ fn account_move() -> SourceTable {
         primary_key: vec!["id".into()],
         identity_key: Vec::new(),
         leaf_key: Vec::new(),
+        key_index: 0,
         row_filter: None,
         estimated_rows: 0,
         bytes: 0,

@@ -257,7 +257,11 @@ impl Comparing {
     /// Where the key's columns are among the mirrored ones.
     pub(super) fn key_places(&self) -> Vec<usize> {
         let columns = &self.table.shape.columns;
-        self.here.key.iter().filter_map(|key| columns.iter().position(|column| column.name == *key)).collect()
+        self.here
+            .key
+            .iter()
+            .filter_map(|key| columns.iter().position(|column| column.name == key.name()))
+            .collect()
     }
 
     /// Whatever a type's or an index's code does, it does with the owner's rights.

@@ -113,3 +113,30 @@ fn an_identity_that_becomes_full_beside_rows_is_followed_and_the_table_stays_rea
     pair.assert_all_equal();
     assert_eq!(pair.mirror_value(since), before);
 }
+
+#[test]
+fn a_key_that_goes_and_comes_back_over_other_rows_is_noticed_where_the_stream_tells_no_key() {
+    let tables = ["streamed", "missed"];
+    let schema = |t: &str| {
+        format!(
+            "CREATE TABLE {t} (id int PRIMARY KEY, v text); ALTER TABLE {t} REPLICA IDENTITY FULL;
+             INSERT INTO {t} SELECT n, 'there' FROM generate_series(1, 30) n;"
+        )
+    };
+    let pair = mirroring(&tables.map(schema).concat());
+    let dance = |t: &str| {
+        format!(
+            "BEGIN; ALTER TABLE {t} DROP CONSTRAINT {t}_pkey; INSERT INTO {t} VALUES (1, 'twin'), (2, 'twin');
+             DELETE FROM {t} WHERE v = 'there' AND id < 3;
+             ALTER TABLE {t} ADD PRIMARY KEY (id); COMMIT"
+        )
+    };
+    pair.on_source(&dance("streamed"));
+    ends_equal(&pair);
+    pair.on_mirror("SELECT odoo_mirror.stop()");
+    pair.wait_state("stopped");
+    pair.on_source(&dance("missed"));
+    pair.on_mirror("SELECT odoo_mirror.start()");
+    pair.wait_state("streaming");
+    ends_equal(&pair);
+}
