@@ -22,6 +22,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM odoo_mirror_internal.tables t
         JOIN pg_catalog.pg_class c ON c.relname = t.name AND c.relnamespace = 'odoo_mirror'::pg_catalog.regnamespace AND c.relkind = 'r'
         JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+          -- Any other column is somebody's.
+          AND EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(t.shape -> 'columns') m WHERE m ->> 'name' = a.attname::text)
         LEFT JOIN odoo_mirror_internal.source_comments s ON s.table_name = t.name
         WHERE pg_catalog.pg_get_userbyid(c.relowner) = 'odoo_mirror_owner'
     )

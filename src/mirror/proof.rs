@@ -261,7 +261,8 @@ pub fn sides(source: &SourceTable, shape: &MirrorShape) -> (Side, Side) {
         size: size_of(source),
     };
     let here = Side {
-        from: format!("odoo_mirror.{}", quote_identifier(&shape.name)),
+        // One that somebody made inherit from it is no mirror.
+        from: format!("ONLY odoo_mirror.{}", quote_identifier(&shape.name)),
         columns,
         key,
         filter: None,

@@ -32,9 +32,12 @@ pub(super) fn add_before(
     fresh: bool,
 ) -> Result<(), Error> {
     let to_add = transaction::attempt(|| columns_to_add(tables, table, relation, seen))?;
-    let is_among = to_add.iter().any(|(name, _)| *name == table.name);
-    // To begin again for a table that somebody reads all the time would be to begin again for ever.
-    if !is_among || !fresh && !can_be_locked(&table.name) {
+    let Some((name, changes)) = to_add.iter().find(|(name, _)| *name == table.name) else {
+        return Ok(());
+    };
+    // To begin again for a table that somebody reads all the time, or that has a column of
+    // somebody's by that name, would be to begin again for ever.
+    if !fresh && !can_be_added(name, changes) {
         return Ok(());
     }
     transaction::abort();
@@ -94,19 +97,19 @@ fn columns_to_add(
     Ok(to_add)
 }
 
-/// Whether nobody reads the table just now, or not for long; in the open transaction, which keeps
-/// nothing of it.
-fn can_be_locked(table: &str) -> bool {
+/// Whether nobody reads the table just now, or not for long, and nothing else is in the way; in the
+/// open transaction, which keeps nothing of it.
+fn can_be_added(table: &str, changes: &[Change]) -> bool {
     let tried = transaction::subtransaction(|| {
         wait_for_locks(LOCK_WAITS)?;
-        table_making::alter(table, vec![ddl::lock_table(table)])?;
+        add(table, changes)?;
         // Undone, the lock is free again.
-        Err::<(), Error>(Error::retry(LOCKED))
+        Err::<(), Error>(Error::retry(ADDED))
     });
-    tried.is_err_and(|error| error.message == LOCKED)
+    tried.is_err_and(|error| error.message == ADDED)
 }
 
-const LOCKED: &str = "it could be locked";
+const ADDED: &str = "it could be added";
 
 /// Of a table's changes, those that are not made here yet.
 pub fn missing(table: &str, changes: &[Change]) -> Result<Vec<Change>, Error> {
@@ -121,6 +124,15 @@ pub fn missing(table: &str, changes: &[Change]) -> Result<Vec<Change>, Error> {
         _ => false,
     };
     Ok(changes.iter().filter(|change| !is_here(change)).cloned().collect())
+}
+
+/// The table's columns that were added early, and are not settled yet.
+pub fn columns(table: &str) -> Result<Vec<String>, Error> {
+    let rows = sql::run(
+        "SELECT column_name FROM odoo_mirror_internal.columns_ahead WHERE table_name = $1",
+        &[Some(table)],
+    )?;
+    Ok(rows.iter().map(|row| text(row, 0)).collect())
 }
 
 /// Whether nothing is done but columns added.

@@ -18,7 +18,7 @@ use super::progress::{self, Settings};
 use super::registry::{self, Table};
 use super::sql::{self, Row};
 use super::wanted::still_wanted;
-use super::{guc, mirror, quarantine, transaction, wait, worker};
+use super::{guc, mirror, own, quarantine, transaction, wait, worker};
 use crate::error::{Error, Verdict, sqlstate};
 use crate::mirror::quote::quote_identifier;
 use crate::mirror::ranges::KeyRange;
@@ -229,6 +229,11 @@ fn copy_range(
     let Some(range) = table.ranges.iter().find(|range| range.ordinal == ordinal) else {
         return Ok(Copied::None);
     };
+    if range.replace
+        && transaction::attempt(|| own::keep_from_copy(table, range.range)).map_err(Broken::Here)?
+    {
+        return Ok(Copied::More);
+    }
     let must_see = match guard {
         Guard::Noted => transaction::attempt(|| registry::must_see(&table.name)).map_err(Broken::There)?,
         Guard::Passed => Vec::new(),
@@ -262,13 +267,11 @@ fn copy_range(
     };
     board::set_waits(&table.name, None);
     if range.replace {
-        let key = table.shape.key.first().map(String::as_str).unwrap_or_default();
-        let condition =
-            if range.range == KeyRange::ALL { "true".to_owned() } else { range.range.sql_condition(key) };
+        let condition = rows_of(table, range.range);
         transaction::attempt(|| {
             let _owner = AsOwner::switch()?;
             sql::run(
-                &format!("DELETE FROM odoo_mirror.{} WHERE {condition}", quote_identifier(&table.name)),
+                &format!("DELETE FROM ONLY odoo_mirror.{} WHERE {condition}", quote_identifier(&table.name)),
                 &[],
             )
         })
@@ -310,6 +313,12 @@ fn copy_range(
     transaction::attempt(|| registry::range_done(&table.name, ordinal, &text, past, filenode, rows, bytes))
         .map_err(Broken::There)?;
     Ok(Copied::More)
+}
+
+/// The range's rows here, as a condition.
+pub fn rows_of(table: &Table, range: KeyRange) -> String {
+    let key = table.shape.key.first().map(String::as_str).unwrap_or_default();
+    if range == KeyRange::ALL { "true".to_owned() } else { range.sql_condition(key) }
 }
 
 /// How long the stream may stand still for a table's snapshot before it goes on and the table

@@ -17,7 +17,7 @@ use super::mirror;
 use super::registry::{self, Table};
 use super::table_making::{self, Filling, type_here};
 use super::wanted::still_wanted;
-use super::{ahead, ddl_history, guc, naming, objects, quarantine, reconcile, sql, transaction};
+use super::{ahead, ddl_history, guc, naming, objects, own, quarantine, reconcile, sql, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Unfit;
 use crate::mirror::ddl;
@@ -350,6 +350,11 @@ fn follow(table: &Table, changes: &[Change], becomes: &SourceTable, binary: bool
         objects::let_go_of(&table.name)?;
     }
     let to_do = ahead::missing(&table.name, changes)?;
+    let dropped = |change: &Change| match change {
+        Change::Drop { column } => Some(column.clone()),
+        _ => None,
+    };
+    own::refuse_to_drop(&table.name, &to_do.iter().filter_map(dropped).collect::<Vec<_>>())?;
     table_making::alter(&table.name, ddl::follow(&table.name, &to_do))?;
     ahead::arrived(&table.name, changes)?;
     wait_for_locks(&guc::LOCK_TIMEOUT.get().to_string())?;

@@ -367,8 +367,9 @@ pub fn take_in(
     let planned = transaction::subtransaction(|| table_making::plan(source, shape, ranges, filling));
     match planned {
         Err(error) if error.verdict != crate::error::Verdict::Retry => {
-            let hint = error.hint.as_deref().unwrap_or_default();
-            fail_to_take_in(&shape.name, source, Failure::InTheWay, &error.message, hint)
+            let failure = Failure::InTheWay;
+            let hint = error.hint.clone().unwrap_or_else(|| failure.hint(&shape.name));
+            fail_to_take_in(&shape.name, source, failure, &error.message, &hint)
         }
         planned => planned,
     }

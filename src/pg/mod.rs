@@ -26,6 +26,7 @@ mod naming;
 mod network;
 mod objects;
 mod origin;
+mod own;
 mod owner;
 mod progress;
 mod quarantine;

@@ -1,11 +1,12 @@
 //! Makes and reshapes mirror tables, and plans their copies. In the caller's transaction, as the
 //! owner.
 
+use super::own;
 use super::owner::AsOwner;
 use super::sql::{self, text};
 use super::transaction;
-use crate::error::Error;
-use crate::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
+use crate::error::{Error, Verdict};
+use crate::mirror::ddl::{self, ColumnHere, KeyHere, Made, TableHere};
 use crate::mirror::drift::{self, Change};
 use crate::mirror::ranges::KeyRange;
 use crate::mirror::shape::{MirrorShape, RowIdentity};
@@ -32,8 +33,10 @@ pub fn plan(
 ) -> Result<(), Error> {
     let mut here = table_here(&shape.name)?;
     let rows_there = here.is_some();
+    let mut made = own::made(&shape.name)?;
     if let Some(before) = &here {
         let renames = renames(before, source, &shape.name)?;
+        made = made.map(|made| made.renamed(&renames));
         if !renames.is_empty() {
             super::objects::let_go_of(&shape.name)?;
             alter(&shape.name, ddl::follow(&shape.name, &renames))?;
@@ -41,15 +44,22 @@ pub fn plan(
         }
     }
     super::ahead::forget(&shape.name)?;
-    let statements = match &here {
-        None => ddl::create_statements(shape),
-        Some(here) => ddl::difference(here, shape),
-    };
-    if here.is_some() && !statements.is_empty() {
-        // Views of ours are no user's: they make room, and are built again.
-        super::objects::let_go_of(&shape.name)?;
+    match &here {
+        None => alter(&shape.name, ddl::create_statements(shape))?,
+        Some(here) => reshape(here, &made.unwrap_or_else(|| whole(here, shape)), shape)?,
     }
-    alter(&shape.name, statements)?;
+    // By a copy somebody's values would go with the rows.
+    let mirrored = Made::of(shape).columns;
+    let filling = match shape.identity {
+        RowIdentity::Key
+            if filling == Filling::Copy && rows_there && own::has_values(&shape.name, &mirrored)? =>
+        {
+            Filling::Online
+        }
+        RowIdentity::Key => filling,
+        _ if rows_there => own::refuse_to_empty(&shape.name, &mirrored).map(|()| filling)?,
+        _ => filling,
+    };
     let published_all_along = published_all_along(&shape.name, source)?;
     super::registry::take_in(source, shape)?;
     if filling == Filling::Online && shape.identity == RowIdentity::Key {
@@ -82,10 +92,39 @@ pub fn plan(
     Ok(())
 }
 
+/// Turns the table that is here into the one that must be, if nothing of somebody's is lost by it.
+fn reshape(here: &TableHere, made: &Made, shape: &MirrorShape) -> Result<(), Error> {
+    let reshaping = ddl::difference(here, made, shape);
+    own::refuse_to_lose(&shape.name, made, &reshaping).map_err(|error| in_the_way(error, &shape.name))?;
+    if reshaping.statements.is_empty() {
+        return Ok(());
+    }
+    // Views of ours are no user's: they make room, and are built again.
+    super::objects::let_go_of(&shape.name)?;
+    let mut hanging = own::hanging(&shape.name)?;
+    hanging.retain(|hanging| reshaping.retyped.contains(&hanging.column));
+    alter(&shape.name, reshaping.statements).map_err(|error| match (error.sqlstate.as_deref(), hanging.is_empty()) {
+        (Some("0A000" | "2BP01"), _) => error,
+        (_, false) if error.verdict == Verdict::RetrySlowly => error.hint(format!(
+            "A column of odoo_mirror.\"{}\" must get another type, and what is yours on it may not fit that: {}. \
+             Drop that (and make it again afterwards): the table goes on by itself within 30 seconds.",
+            shape.name,
+            own::names(&hanging)
+        )),
+        _ => error,
+    })
+}
+
+/// Of a table that nothing is noted of: what has the name of a mirrored column is taken for it, and
+/// whatever else there is for somebody's.
+fn whole(here: &TableHere, shape: &MirrorShape) -> Made {
+    Made { key: here.key.as_ref().map(|key| key.columns.clone()).unwrap_or_default(), ..Made::of(shape) }
+}
+
 /// Whether the mirror's table is as it was made.
 pub fn is_as_made(shape: &MirrorShape) -> Result<bool, Error> {
     let here = table_here(&shape.name)?;
-    Ok(here.is_some_and(|here| ddl::difference(&here, shape).is_empty()))
+    Ok(here.is_some_and(|here| ddl::difference(&here, &Made::of(shape), shape).is_none()))
 }
 
 /// Whether all changes of transactions that are still open come with the stream: then the table was
@@ -123,7 +162,7 @@ fn renames(here: &TableHere, source: &SourceTable, table: &str) -> Result<Vec<Ch
     Ok(drift::renames(&kept, source, here))
 }
 
-/// A view of a user's on the table blocks its change: say which, and drop nothing.
+/// Something of a user's on the table blocks its change: say what, and drop nothing.
 fn in_the_way(error: Error, table: &str) -> Error {
     match error.sqlstate.as_deref() {
         Some("0A000" | "2BP01") => {
@@ -133,6 +172,10 @@ fn in_the_way(error: Error, table: &str) -> Error {
                  the table goes on by itself within 30 seconds."
             ))
         }
+        _ if error.verdict == Verdict::RetrySlowly && error.sqlstate.is_some() => error.hint(format!(
+            "Something of yours here is in the way of what must be done to odoo_mirror.\"{table}\". Mend that: the table \
+             goes on by itself within 30 seconds."
+        )),
         _ => error,
     }
 }
@@ -199,13 +242,24 @@ fn table_here(name: &str) -> Result<Option<TableHere>, Error> {
             .hint("Rename or drop it: the mirror writes only tables that it made."));
     }
     let oid = text(&row, 0);
+    // A privilege, a comment or a setting of somebody's goes with a column, too.
     let columns = sql::run(
-        "SELECT attname, pg_catalog.format_type(atttypid, atttypmod), attnotnull FROM pg_catalog.pg_attribute \
-         WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        &[Some(&oid)],
+        "SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+                a.attacl IS NOT NULL OR a.attoptions IS NOT NULL OR coalesce(a.attstattarget, -1) <> -1 \
+                OR coalesce(d.description NOT IN (pg_catalog.format('%s.%s of Odoo', t.source_name, a.attname), \
+                                                  coalesce(s.says ->> a.attname::text, '')), false) \
+         FROM pg_catalog.pg_attribute a \
+         LEFT JOIN pg_catalog.pg_description d ON d.objoid = a.attrelid AND d.objsubid = a.attnum \
+           AND d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+         LEFT JOIN odoo_mirror_internal.tables t ON t.name = $2 \
+         LEFT JOIN odoo_mirror_internal.source_comments s ON s.table_name = $2 \
+         WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        &[Some(&oid), Some(name)],
     )?;
+    let hanging = own::hanging(name)?;
     let key = sql::run(
-        "SELECT c.conname, a.attname FROM pg_catalog.pg_constraint c \
+        "SELECT c.conname, a.attname, i.indisclustered, i.indisreplident FROM pg_catalog.pg_constraint c \
+         JOIN pg_catalog.pg_index i ON i.indexrelid = c.conindid \
          CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY k (attnum, place) \
          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum \
          WHERE c.conrelid = $1::oid AND c.contype = 'p' ORDER BY k.place",
@@ -218,11 +272,14 @@ fn table_here(name: &str) -> Result<Option<TableHere>, Error> {
                 name: text(row, 0),
                 sql_type: text(row, 1),
                 not_null: text(row, 2) == "t",
+                adorned: text(row, 3) == "t" || hanging.iter().any(|hanging| hanging.column == text(row, 0)),
             })
             .collect(),
         key: key.first().map(|first| KeyHere {
             constraint: text(first, 0),
             columns: key.iter().map(|row| text(row, 1)).collect(),
+            clusters: text(first, 2) == "t",
+            identifies: text(first, 3) == "t",
         }),
     }))
 }

@@ -184,8 +184,12 @@ fn an_identity_that_was_another_one_where_the_stream_stands_is_compared() {
 }
 
 fn here(names: &[&str]) -> TableHere {
-    let column =
-        |name: &&str| ColumnHere { name: (*name).to_owned(), sql_type: "text".into(), not_null: false };
+    let column = |name: &&str| ColumnHere {
+        name: (*name).to_owned(),
+        sql_type: "text".into(),
+        not_null: false,
+        adorned: false,
+    };
     TableHere { columns: names.iter().map(column).collect(), key: None }
 }
 

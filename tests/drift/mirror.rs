@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use odoo_mirror::mirror::ddl::{self, ColumnHere, KeyHere, TableHere};
+use odoo_mirror::mirror::ddl::{self, ColumnHere, KeyHere, Made, TableHere};
 use odoo_mirror::mirror::drift::{self, Outcome, decide, differs};
 use odoo_mirror::mirror::replica_identity::Identity;
 use odoo_mirror::mirror::shape::{MirrorShape, ShapeError};
@@ -41,7 +41,9 @@ impl Mirror {
     pub fn of(source: &Source) -> Option<Mirror> {
         let kept = source.catalog();
         let shape = shape(&kept).ok()?;
-        Some(Mirror { table: wanted(&shape), shape, kept, rows: source.published() })
+        let mut table = wanted(&shape);
+        table.columns.push(own());
+        Some(Mirror { table, shape, kept, rows: source.published() })
     }
 
     pub fn fits(&self, relation: &Relation) -> bool {
@@ -127,11 +129,15 @@ impl Mirror {
         for statement in ddl::follow("t", &renames) {
             self.run(&statement);
         }
-        for statement in ddl::difference(&self.table.clone(), shape) {
-            self.run(&statement);
+        let made = Made::of(&self.shape).renamed(&renames);
+        let reshaping = ddl::difference(&self.table.clone(), &made, shape);
+        assert_eq!(reshaping.taken, []);
+        for statement in &reshaping.statements {
+            self.run(statement);
         }
         self.stands_as(shape);
-        assert_eq!(ddl::difference(&self.table, shape), Vec::<String>::new());
+        let left = ddl::difference(&self.table, &Made::of(shape), shape);
+        assert!(left.is_none(), "{left:?}");
     }
 
     fn key(&self) -> Vec<i16> {
@@ -139,7 +145,8 @@ impl Mirror {
         self.shape.key.iter().map(attnum).collect()
     }
 
-    /// The table is what the shape asks for, and each row has exactly its columns.
+    /// The table is what the shape asks for, with somebody's own column; each row has exactly the
+    /// shape's.
     fn stands_as(&self, shape: &MirrorShape) {
         let sorted = |table: &TableHere| {
             let mut columns: Vec<_> =
@@ -147,7 +154,9 @@ impl Mirror {
             columns.sort();
             (columns, table.key.as_ref().map(|key| key.columns.clone()))
         };
-        assert_eq!(sorted(&self.table), sorted(&wanted(shape)));
+        let mut with_own = wanted(shape);
+        with_own.columns.push(own());
+        assert_eq!(sorted(&self.table), sorted(&with_own));
         let mut names: Vec<&str> = shape.columns.iter().map(|column| column.name.as_str()).collect();
         names.sort_unstable();
         for row in self.rows.values() {
@@ -198,17 +207,18 @@ impl Mirror {
                 Some(rest) => (rest, true),
             };
             let sql_type = sql_type.trim_start().to_owned();
-            columns.push(ColumnHere { name: name.clone(), sql_type, not_null });
+            columns.push(ColumnHere { name: name.clone(), sql_type, not_null, adorned: is_adorned(&name) });
             self.rows.values_mut().for_each(|row| drop(row.insert(name.clone(), value.clone())));
         } else if let Some(rest) = action.strip_prefix("ALTER COLUMN ") {
             let (name, what) = identifier(rest);
             let place = place(columns, &name).expect(statement);
             let column = &mut columns[place];
             if let Some(sql_type) = what.strip_prefix(" TYPE ") {
-                let sql_type = sql_type.split(" USING ").next().unwrap_or_default();
+                let (sql_type, using) = sql_type.split_once(" USING ").unwrap_or((sql_type, ""));
                 let was = std::mem::replace(&mut column.sql_type, sql_type.to_owned());
                 for row in self.rows.values_mut() {
-                    let value = row[&name].as_ref().map(|value| cast_here(&was, sql_type, value));
+                    let kept = row[&name].as_ref().filter(|_| !using.starts_with("NULL"));
+                    let value = kept.map(|value| cast_here(&was, sql_type, value));
                     row.insert(name.clone(), value);
                 }
             } else if what == " DROP NOT NULL" {
@@ -216,7 +226,9 @@ impl Mirror {
             } else {
                 assert_eq!(what, " DROP DEFAULT");
             }
-        } else if let Some(rest) = action.strip_prefix("ADD PRIMARY KEY (") {
+        } else if let Some((_, rest)) =
+            action.strip_prefix("ADD ").and_then(|rest| rest.split_once("PRIMARY KEY ("))
+        {
             let mut names = Vec::new();
             let mut rest = rest;
             while rest.starts_with('"') {
@@ -227,7 +239,7 @@ impl Mirror {
                 rest = more.strip_prefix(", ").unwrap_or_default();
             }
             assert!(key.is_none(), "{statement}: it has one");
-            *key = Some(KeyHere { constraint: "t_pkey".into(), columns: names });
+            *key = Some(KeyHere { constraint: "t_pkey".into(), columns: names, ..KeyHere::default() });
         } else {
             assert_eq!(action, "DROP CONSTRAINT \"t_pkey\"");
             assert!(key.take().is_some(), "{statement}: it has none");
@@ -244,11 +256,25 @@ fn wanted(shape: &MirrorShape) -> TableHere {
                 name: column.name.clone(),
                 sql_type: column.sql_type.clone(),
                 not_null: column.in_key,
+                adorned: is_adorned(&column.name),
             })
             .collect(),
-        key: (!shape.key.is_empty())
-            .then(|| KeyHere { constraint: "t_pkey".into(), columns: shape.key.clone() }),
+        key: (!shape.key.is_empty()).then(|| KeyHere {
+            constraint: "t_pkey".into(),
+            columns: shape.key.clone(),
+            ..KeyHere::default()
+        }),
     }
+}
+
+/// A column that somebody gave the mirror's table.
+fn own() -> ColumnHere {
+    ColumnHere { name: "somebody's".into(), sql_type: "text".into(), not_null: false, adorned: false }
+}
+
+/// Whether somebody made an index on the column, say.
+fn is_adorned(name: &str) -> bool {
+    ["a", "c"].contains(&name)
 }
 
 /// A quoted identifier, and what follows it.

@@ -29,6 +29,7 @@ mod monitoring;
 mod old_stack;
 mod one_table;
 mod oracle;
+mod own;
 mod preparing;
 mod publishing;
 mod quarantining;

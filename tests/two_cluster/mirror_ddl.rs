@@ -2,7 +2,7 @@
 
 use crate::harness::Cluster;
 use crate::source_catalog::{source, tables};
-use odoo_mirror::mirror::ddl::{ColumnHere, KeyHere, TableHere, create_statements, difference};
+use odoo_mirror::mirror::ddl::{ColumnHere, KeyHere, Made, TableHere, create_statements, difference};
 use odoo_mirror::mirror::shape::MirrorShape;
 use odoo_mirror::mirror::source_table::SourceType;
 use odoo_mirror::mirror::typemap::TypeHere;
@@ -44,11 +44,13 @@ fn here(server: &Cluster) -> TableHere {
                 name: text(&row[0]),
                 sql_type: text(&row[1]),
                 not_null: text(&row[2]) == "t",
+                adorned: text(&row[0]) == "n",
             })
             .collect(),
         key: key.first().map(|first| KeyHere {
             constraint: text(&first[0]),
             columns: key.iter().map(|row| text(&row[1])).collect(),
+            ..KeyHere::default()
         }),
     }
 }
@@ -70,10 +72,12 @@ fn a_table_follows_its_source_from_shape_to_shape_with_rows_in_it() {
     for statement in create_statements(&wanted(&server)) {
         server.sql("postgres", &statement);
     }
-    assert_eq!(difference(&here(&server), &wanted(&server)), Vec::<String>::new());
+    let mut made = Made::of(&wanted(&server));
+    assert!(difference(&here(&server), &made, &wanted(&server)).is_none());
     server.sql(
         "postgres",
-        "INSERT INTO odoo_mirror.t (id, part, name, n) VALUES (1, 'a', 'x', 1), (2, 'a', 'y', 2)",
+        "INSERT INTO odoo_mirror.t (id, part, name, n) VALUES (1, 'a', 'x', 1), (2, 'a', 'y', 2);
+         ALTER TABLE odoo_mirror.t ADD mine text NOT NULL DEFAULT 'kept'; CREATE INDEX own ON odoo_mirror.t (n, mine)",
     );
 
     // (what happens on the source, the rows that keep their name here)
@@ -86,10 +90,14 @@ fn a_table_follows_its_source_from_shape_to_shape_with_rows_in_it() {
     ];
     for (change, kept) in steps {
         server.sql("postgres", change);
-        let statements = difference(&here(&server), &wanted(&server));
+        let statements = difference(&here(&server), &made, &wanted(&server)).statements;
         assert!(!statements.is_empty(), "{change}");
         server.sql("postgres", &statements.join(";"));
-        assert_eq!(difference(&here(&server), &wanted(&server)), Vec::<String>::new(), "{change}");
+        made = Made::of(&wanted(&server));
+        let left = difference(&here(&server), &made, &wanted(&server));
+        assert!(left.is_none(), "{change}: {left:?}");
         assert_eq!(server.value("postgres", "SELECT count(name) FROM odoo_mirror.t"), kept, "{change}");
+        let own = "SELECT count(mine) FROM odoo_mirror.t WHERE to_regclass('odoo_mirror.own') IS NOT NULL AND mine = 'kept'";
+        assert_eq!(server.value("postgres", own), "2", "{change}");
     }
 }

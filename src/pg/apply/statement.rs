@@ -1,4 +1,5 @@
-//! The SQL that brings folded changes into a mirror table. Text only.
+//! The SQL that brings folded changes into a mirror table. Text only. Of the table alone: one that
+//! somebody made inherit from it is no mirror.
 
 use crate::mirror::quote::quote_identifier;
 
@@ -67,7 +68,7 @@ impl Names<'_> {
     }
 
     pub(super) fn delete_one_column(&self) -> String {
-        format!("DELETE FROM {} WHERE {} = ANY ($1)", self.target(), quote_identifier(&self.key[0]))
+        format!("DELETE FROM ONLY {} WHERE {} = ANY ($1)", self.target(), quote_identifier(&self.key[0]))
     }
 
     /// Rows by a key of several columns, which the batch's rows carry.
@@ -80,7 +81,7 @@ impl Names<'_> {
                 format!("m.{column} = r.{column}")
             })
             .collect();
-        format!("DELETE FROM {} AS m USING {ROWS} AS r WHERE {}", self.target(), on.join(" AND "))
+        format!("DELETE FROM ONLY {} AS m USING {ROWS} AS r WHERE {}", self.target(), on.join(" AND "))
     }
 
     /// One row under the key in `$1`, `$2` … becomes the batch's one row, but for unchanged
@@ -103,7 +104,7 @@ impl Names<'_> {
             .map(|(index, column)| format!("m.{} = ${}", quote_identifier(column), index + 1))
             .collect();
         format!(
-            "UPDATE {} AS m SET {} FROM {ROWS} AS r WHERE {}",
+            "UPDATE ONLY {} AS m SET {} FROM {ROWS} AS r WHERE {}",
             self.target(),
             set.join(", "),
             on.join(" AND ")
@@ -121,7 +122,11 @@ impl Names<'_> {
                 format!("ROW(m.{column})::text COLLATE \"C\" = ROW(r.{column})::text COLLATE \"C\"")
             })
             .collect();
-        format!("SELECT m.ctid FROM {} AS m, {ROWS} AS r WHERE {} LIMIT 1", self.target(), on.join(" AND "))
+        format!(
+            "SELECT m.ctid FROM ONLY {} AS m, {ROWS} AS r WHERE {} LIMIT 1",
+            self.target(),
+            on.join(" AND ")
+        )
     }
 
     pub(super) fn update_at(&self) -> String {
@@ -133,16 +138,20 @@ impl Names<'_> {
                 format!("{column} = r.{column}")
             })
             .collect();
-        format!("UPDATE {} AS m SET {} FROM {ROWS} AS r WHERE m.ctid = $1", self.target(), set.join(", "))
+        format!(
+            "UPDATE ONLY {} AS m SET {} FROM {ROWS} AS r WHERE m.ctid = $1",
+            self.target(),
+            set.join(", ")
+        )
     }
 
     pub(super) fn delete_at(&self) -> String {
-        format!("DELETE FROM {} WHERE ctid = ANY ($1)", self.target())
+        format!("DELETE FROM ONLY {} WHERE ctid = ANY ($1)", self.target())
     }
 
     /// All rows, or those that `condition` names.
     pub(super) fn delete_where(&self, condition: Option<&str>) -> String {
         let condition = condition.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
-        format!("DELETE FROM {}{condition}", self.target())
+        format!("DELETE FROM ONLY {}{condition}", self.target())
     }
 }
