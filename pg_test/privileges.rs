@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(forbidden, nothing());
         let granted = column(&format!(
             "SELECT f.proname FROM {FUNCTIONS} CROSS JOIN LATERAL aclexplode(f.proacl) a
-             WHERE schema = 'odoo_mirror_internal' AND a.grantee NOT IN (f.proowner, 'odoo_mirror_owner'::regrole)"
+             WHERE schema = 'odoo_mirror_internal' AND a.grantee NOT IN (f.proowner, 'odoo_mirror_owner'::regrole, 'odoo_mirror_worker'::regrole)"
         ));
         assert_eq!(granted, nothing());
     }
@@ -67,12 +67,12 @@ mod tests {
     }
 
     #[pg_test]
-    fn functions_with_their_owners_rights_belong_to_the_extensions_owner_and_to_the_api() {
+    fn functions_have_their_owners_rights_if_they_are_the_apis_and_make_nothing_of_the_callers() {
         let odd = column(&format!(
             "SELECT f.oid::regprocedure FROM {FUNCTIONS}
-             WHERE f.prosecdef <> (schema = 'odoo_mirror')
-                OR f.proowner <> (SELECT extowner FROM pg_extension WHERE extname = 'odoo_mirror')
-                   AND f.proowner <> 'odoo_mirror_owner'::regrole ORDER BY 1"
+             WHERE f.prosecdef <> (schema = 'odoo_mirror' AND f.proname NOT IN (
+                     'enable_ai_memory', 'disable_ai_memory', 'install_rest_aliases', 'remove_rest_aliases'))
+                OR f.proowner NOT IN ('odoo_mirror_worker'::regrole, 'odoo_mirror_owner'::regrole) ORDER BY 1"
         ));
         assert_eq!(odd, nothing());
         // What readers call, and what fires on a mirrored table, has the rights of the mirror's
@@ -87,13 +87,37 @@ mod tests {
     }
 
     #[pg_test]
+    fn nothing_of_ours_belongs_to_a_role_that_has_something_to_give_away() {
+        let owners = column(
+            "SELECT DISTINCT pg_get_userbyid(owner) FROM (
+                 SELECT relowner AS owner FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'odoo\\_mirror%' AND relkind IN ('r', 'v', 'S')
+                 UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'odoo\\_mirror%'
+                 UNION ALL SELECT typowner FROM pg_type WHERE typnamespace::regnamespace::text LIKE 'odoo\\_mirror%'
+                 UNION ALL SELECT nspowner FROM pg_namespace WHERE nspname = 'odoo_mirror_internal') o ORDER BY 1",
+        );
+        assert!(
+            !owners.is_empty()
+                && owners
+                    .iter()
+                    .all(|owner| ["odoo_mirror_owner", "odoo_mirror_worker"].contains(&owner.as_str())),
+            "{owners:?}"
+        );
+        assert_eq!(
+            column(
+                "SELECT m FROM pg_auth_members m WHERE EXISTS (SELECT FROM pg_roles r WHERE r.rolname LIKE 'odoo\\_mirror\\_%' AND r.oid IN (m.roleid, m.member))"
+            ),
+            nothing()
+        );
+    }
+
+    #[pg_test]
     fn the_mirrors_owner_can_do_nothing_but_own_the_mirror() {
-        let attributes = value(
+        let attributes = column(
             "SELECT concat_ws(' ', rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
                               rolinherit)
-             FROM pg_roles WHERE rolname = 'odoo_mirror_owner'",
+             FROM pg_roles WHERE rolname IN ('odoo_mirror_owner', 'odoo_mirror_worker')",
         );
-        assert_eq!(attributes, "f f f f f f f");
+        assert_eq!(attributes, ["f f f f f f f"; 2]);
         let rights = value(
             "SELECT concat_ws(' ', has_schema_privilege('odoo_mirror_owner', 'odoo_mirror', 'CREATE'),
                               has_schema_privilege('odoo_mirror_owner', 'odoo_mirror_internal', 'USAGE'))",

@@ -1,5 +1,15 @@
 -- What a user calls. Each function has a fixed search_path and is granted by name, at the end.
 
+-- Which cluster and database this is: start() remembers it.
+CREATE FUNCTION odoo_mirror_internal.this_destination() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
+        'timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+        'database', (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
+        'data_directory', odoo_mirror_internal.server_setting('data_directory'))
+$$;
+
 CREATE FUNCTION odoo_mirror.configure(
     source          text,
     password_secret text DEFAULT NULL,
@@ -310,6 +320,39 @@ $$;
 COMMENT ON FUNCTION odoo_mirror.discard_failures IS
     'forget rows that were refused, and leave them as they are here until they change or verify(repair => true) mends them; returns how many';
 
+-- All of it belongs to the role that has nothing to give away: what runs with its owner's rights
+-- has no superuser's. What reads mirrored tables, or fires on one, is the mirror's owner's already.
+
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        WITH members AS (
+            SELECT d.classid, d.objid FROM pg_catalog.pg_depend d
+            JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+            WHERE d.deptype = 'e' AND e.extname = 'odoo_mirror'
+        )
+        SELECT pg_catalog.format('ALTER FUNCTION %s OWNER TO odoo_mirror_worker', f.oid::pg_catalog.regprocedure)
+        FROM pg_catalog.pg_proc f JOIN members m ON m.objid = f.oid AND m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        WHERE f.proowner <> 'odoo_mirror_owner'::pg_catalog.regrole
+        UNION ALL
+        SELECT pg_catalog.format('ALTER TABLE %s OWNER TO odoo_mirror_worker', c.oid::pg_catalog.regclass)
+        FROM pg_catalog.pg_class c JOIN members m ON m.objid = c.oid AND m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        WHERE c.relkind = 'r'
+        UNION ALL
+        SELECT pg_catalog.format('ALTER DOMAIN %s OWNER TO odoo_mirror_worker', t.oid::pg_catalog.regtype)
+        FROM pg_catalog.pg_type t JOIN members m ON m.objid = t.oid AND m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+        WHERE t.typtype = 'd'
+        UNION ALL
+        SELECT pg_catalog.format('ALTER SCHEMA %I OWNER TO odoo_mirror_worker', n.nspname)
+        FROM pg_catalog.pg_namespace n JOIN members m ON m.objid = n.oid AND m.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+
 -- Nothing for PUBLIC; the administrator of a Supabase database, who is no superuser there, may run
 -- the mirror.
 
@@ -340,4 +383,13 @@ GRANT EXECUTE ON FUNCTION odoo_mirror_internal.has(text, text, text), odoo_mirro
 GRANT EXECUTE ON FUNCTION odoo_mirror_internal.applies_inserts(), odoo_mirror_internal.remember(int), odoo_mirror_internal.tell(int[]),
         odoo_mirror_internal.looks_at_row()
     TO odoo_mirror_owner;
-SELECT odoo_mirror_internal.grant_readers();
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    PERFORM odoo_mirror_internal.grant_readers();
+    FOR statement IN SELECT p.statement FROM odoo_mirror_internal.missing_protection() p LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;

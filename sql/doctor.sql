@@ -46,6 +46,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 2, 1
 $$;
 
+CREATE FUNCTION odoo_mirror_internal.has_aliases() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = 'public' AND c.relname = 'odoo_mirror.v_invoice_summary')
+$$;
+
+-- What somebody gave the mirror's two roles, or whom he gave them to, and what takes it back.
+CREATE FUNCTION odoo_mirror_internal.roles_with_rights() RETURNS TABLE (role name, what text, cure text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH ours AS (SELECT * FROM pg_catalog.pg_roles r WHERE r.rolname IN ('odoo_mirror_worker', 'odoo_mirror_owner'))
+    SELECT o.rolname, pg_catalog.concat_ws(' ', 'is', a.attribute), pg_catalog.format('ALTER ROLE %I NO%s;', o.rolname, a.attribute)
+    FROM ours o CROSS JOIN LATERAL (VALUES
+        ('LOGIN', o.rolcanlogin), ('SUPERUSER', o.rolsuper), ('CREATEROLE', o.rolcreaterole), ('CREATEDB', o.rolcreatedb),
+        ('REPLICATION', o.rolreplication), ('BYPASSRLS', o.rolbypassrls)) a (attribute, has)
+    WHERE a.has
+    UNION ALL
+    SELECT o.rolname, 'was granted to ' || pg_catalog.pg_get_userbyid(m.member),
+           pg_catalog.format('REVOKE %I FROM %I;', o.rolname, pg_catalog.pg_get_userbyid(m.member))
+    FROM ours o JOIN pg_catalog.pg_auth_members m ON m.roleid = o.oid
+    UNION ALL
+    SELECT o.rolname, 'is a member of ' || pg_catalog.pg_get_userbyid(m.roleid),
+           pg_catalog.format('REVOKE %I FROM %I;', pg_catalog.pg_get_userbyid(m.roleid), o.rolname)
+    FROM ours o JOIN pg_catalog.pg_auth_members m ON m.member = o.oid
+$$;
+
 CREATE FUNCTION odoo_mirror.doctor() RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -54,6 +79,7 @@ DECLARE
     settings odoo_mirror_internal.settings;
     counted bigint;
     list text;
+    cure text;
 BEGIN
     SELECT * INTO settings FROM odoo_mirror_internal.settings;
 
@@ -62,7 +88,7 @@ BEGIN
         CASE state WHEN 'not preloaded' THEN 'the library is not preloaded, so there is no worker' ELSE 'the library is preloaded' END,
         CASE state WHEN 'not preloaded' THEN pg_catalog.format(
             'ALTER SYSTEM SET shared_preload_libraries = %s; then restart the server',
-            pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('shared_preload_libraries'), ''), 'odoo_mirror')) END;
+            pg_catalog.concat_ws(', ', nullif(odoo_mirror_internal.server_setting('shared_preload_libraries'), ''), 'odoo_mirror')) END;
     RETURN QUERY SELECT 'database', state <> 'other database',
         pg_catalog.format('the worker looks after database %I', coalesce(nullif(pg_catalog.current_setting('odoo_mirror.database', true), ''), 'postgres')),
         CASE state WHEN 'other database' THEN pg_catalog.format(
@@ -115,13 +141,15 @@ BEGIN
         CASE WHEN counted > m.most THEN pg_catalog.format('ALTER SYSTEM SET %I = %s; then restart the server', m.name, counted + 4) END
     FROM (SELECT g.name, g.setting::int AS most FROM pg_catalog.pg_settings g
           WHERE g.name IN ('max_active_replication_origins', 'max_replication_slots') ORDER BY g.name LIMIT 1) m;
-    SELECT count(*) INTO counted FROM pg_catalog.pg_stat_activity a
-    WHERE a.backend_type NOT IN ('client backend', 'checkpointer', 'background writer', 'walwriter', 'autovacuum launcher',
-                                 'autovacuum worker', 'walsender', 'archiver', 'startup', 'walreceiver', 'slotsync worker', 'io worker');
+    counted := odoo_mirror_internal.background_workers();
     RETURN QUERY SELECT 'worker slots', counted < pg_catalog.current_setting('max_worker_processes')::int,
         pg_catalog.format('%s of %s background workers are in use', counted, pg_catalog.current_setting('max_worker_processes')),
         CASE WHEN counted >= pg_catalog.current_setting('max_worker_processes')::int THEN pg_catalog.format(
             'ALTER SYSTEM SET max_worker_processes = %s; then restart the server: a first copy is quicker with more', counted + 4) END;
+
+    SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', w.role, w.what), ', '), pg_catalog.string_agg(w.cure, ' ') INTO list, cure
+    FROM odoo_mirror_internal.roles_with_rights() w;
+    RETURN QUERY SELECT 'roles', list IS NULL, coalesce('not as they were made: ' || list, 'the mirror''s two roles can do nothing but own it'), cure;
 
     -- There.
     RETURN QUERY SELECT 'source: ' || f.name, f.ok, f.detail || pg_catalog.format(' (seen %s ago)', pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - f.at)), f.hint
@@ -188,13 +216,13 @@ BEGIN
     RETURN QUERY SELECT 'exposed schema',
         CASE WHEN pg_catalog.to_regrole('authenticator') IS NULL THEN NULL
              ELSE coalesce('odoo_mirror' = ANY (pg_catalog.regexp_split_to_array(list, '\s*,\s*')), false)
-                  OR pg_catalog.to_regclass('public."odoo_mirror.v_invoice_summary"') IS NOT NULL END,
+                  OR odoo_mirror_internal.has_aliases() END,
         CASE WHEN pg_catalog.to_regrole('authenticator') IS NULL THEN 'no PostgREST here'
-             WHEN pg_catalog.to_regclass('public."odoo_mirror.v_invoice_summary"') IS NOT NULL THEN 'the aliases in public answer'
+             WHEN odoo_mirror_internal.has_aliases() THEN 'the aliases in public answer'
              ELSE coalesce('PostgREST exposes ' || list, 'PostgREST''s schemas are set outside the database, if at all') END,
         CASE WHEN pg_catalog.to_regrole('authenticator') IS NOT NULL
               AND NOT coalesce('odoo_mirror' = ANY (pg_catalog.regexp_split_to_array(list, '\s*,\s*')), false)
-              AND pg_catalog.to_regclass('public."odoo_mirror.v_invoice_summary"') IS NULL
+              AND NOT odoo_mirror_internal.has_aliases()
              THEN pg_catalog.format('SELECT odoo_mirror.install_rest_aliases(); or: ALTER ROLE authenticator SET pgrst.db_schemas = %L; NOTIFY pgrst, ''reload config'';',
                                     coalesce(list, 'public') || ', odoo_mirror') END;
     RETURN QUERY SELECT 'AI memory', CASE WHEN m.enabled THEN m.failed_at IS NULL OR m.failed_at < pg_catalog.clock_timestamp() - interval '1 hour' END,

@@ -60,80 +60,75 @@ BEGIN
 END
 $$;
 
--- Hangs the trigger on account_move where it is wanted and missing, once the table is there.
-CREATE FUNCTION odoo_mirror_internal.hang_memory() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF (SELECT enabled FROM odoo_mirror_internal.memory)
+-- Whether the trigger is to hang on account_move and doesn't: it is wanted, and the table is there.
+CREATE FUNCTION odoo_mirror_internal.memory_is_missing() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (SELECT enabled FROM odoo_mirror_internal.memory)
        AND EXISTS (SELECT FROM odoo_mirror_internal.tables t WHERE t.name = 'account_move' AND t.state IN ('ready', 'reconciling'))
        AND odoo_mirror_internal.has('account_move', 'move_type', NULL) AND odoo_mirror_internal.has('account_move', 'id', NULL)
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgname = 'invoice_to_memory'
-                       AND g.tgrelid = pg_catalog.to_regclass('odoo_mirror.account_move')) THEN
-        CREATE TRIGGER invoice_to_memory AFTER INSERT ON odoo_mirror.account_move
-            REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION odoo_mirror.on_invoice_insert();
-        ALTER TABLE odoo_mirror.account_move ENABLE ALWAYS TRIGGER invoice_to_memory;
-        -- So that DROP EXTENSION takes it along, and leaves the table.
-        ALTER TRIGGER invoice_to_memory ON odoo_mirror.account_move DEPENDS ON EXTENSION odoo_mirror;
-    END IF;
-END
+                       AND g.tgrelid = pg_catalog.to_regclass('odoo_mirror.account_move'))
 $$;
 
-CREATE FUNCTION odoo_mirror.enable_ai_memory(create_schema boolean DEFAULT false) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Looked up in the catalog: the schema is not ours to use.
+CREATE FUNCTION odoo_mirror_internal.memory_has(relation text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = 'ipai_memory' AND c.relname = relation)
+$$;
+
+-- What the caller of enable_ai_memory() does with his own rights: the schema is his, or he makes it.
+CREATE FUNCTION odoo_mirror_internal.memory_statements(create_schema boolean) RETURNS TABLE (statement text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relation text;
 BEGIN
-    IF pg_catalog.to_regclass('ipai_memory.sessions') IS NULL OR pg_catalog.to_regclass('ipai_memory.chunks') IS NULL THEN
+    IF NOT odoo_mirror_internal.memory_has('sessions') OR NOT odoo_mirror_internal.memory_has('chunks') THEN
         IF NOT create_schema THEN
             RAISE EXCEPTION 'there is no ipai_memory.sessions or no ipai_memory.chunks here'
                 USING ERRCODE = 'undefined_table', HINT = 'SELECT odoo_mirror.enable_ai_memory(create_schema => true) makes both.';
         END IF;
-        CREATE SCHEMA IF NOT EXISTS ipai_memory;
-        CREATE TABLE IF NOT EXISTS ipai_memory.sessions (
-            id uuid PRIMARY KEY DEFAULT gen_random_uuid(), agent_id text NOT NULL, source text,
-            started_at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz, topic text, raw_tokens_est int,
-            notes text, metadata jsonb NOT NULL DEFAULT '{}');
-        CREATE TABLE IF NOT EXISTS ipai_memory.chunks (
-            id uuid PRIMARY KEY DEFAULT gen_random_uuid(), session_id uuid REFERENCES ipai_memory.sessions ON DELETE CASCADE,
-            topic text, content text NOT NULL, importance smallint NOT NULL DEFAULT 3,
-            created_at timestamptz NOT NULL DEFAULT now(), metadata jsonb NOT NULL DEFAULT '{}');
-        CREATE INDEX IF NOT EXISTS chunks_topic_created_at ON ipai_memory.chunks (topic, created_at);
-        ALTER TABLE ipai_memory.sessions ENABLE ROW LEVEL SECURITY;
-        ALTER TABLE ipai_memory.chunks ENABLE ROW LEVEL SECURITY;
+        RETURN QUERY VALUES
+            ('CREATE SCHEMA IF NOT EXISTS ipai_memory'),
+            ('CREATE TABLE IF NOT EXISTS ipai_memory.sessions (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(), agent_id text NOT NULL, source text,
+                started_at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz, topic text, raw_tokens_est int,
+                notes text, metadata jsonb NOT NULL DEFAULT ''{}'')'),
+            ('CREATE TABLE IF NOT EXISTS ipai_memory.chunks (
+                id uuid PRIMARY KEY DEFAULT gen_random_uuid(), session_id uuid REFERENCES ipai_memory.sessions ON DELETE CASCADE,
+                topic text, content text NOT NULL, importance smallint NOT NULL DEFAULT 3,
+                created_at timestamptz NOT NULL DEFAULT now(), metadata jsonb NOT NULL DEFAULT ''{}'')'),
+            ('CREATE INDEX IF NOT EXISTS chunks_topic_created_at ON ipai_memory.chunks (topic, created_at)'),
+            ('ALTER TABLE ipai_memory.sessions ENABLE ROW LEVEL SECURITY'),
+            ('ALTER TABLE ipai_memory.chunks ENABLE ROW LEVEL SECURITY');
     END IF;
-    GRANT USAGE ON SCHEMA ipai_memory TO odoo_mirror_owner;
-    GRANT SELECT, INSERT ON ipai_memory.sessions, ipai_memory.chunks TO odoo_mirror_owner;
+    RETURN QUERY VALUES
+        ('GRANT USAGE ON SCHEMA ipai_memory TO odoo_mirror_owner'),
+        ('GRANT SELECT, INSERT ON ipai_memory.sessions, ipai_memory.chunks TO odoo_mirror_owner');
     FOREACH relation IN ARRAY ARRAY['sessions', 'chunks'] LOOP
-        EXECUTE pg_catalog.format('DROP POLICY IF EXISTS odoo_mirror_tells ON ipai_memory.%I', relation);
-        EXECUTE pg_catalog.format(
-            'CREATE POLICY odoo_mirror_tells ON ipai_memory.%I TO odoo_mirror_owner USING (true) WITH CHECK (true)', relation);
+        RETURN QUERY VALUES
+            (pg_catalog.format('DROP POLICY IF EXISTS odoo_mirror_tells ON ipai_memory.%I', relation)),
+            (pg_catalog.format('CREATE POLICY odoo_mirror_tells ON ipai_memory.%I TO odoo_mirror_owner USING (true) WITH CHECK (true)', relation));
     END LOOP;
-    UPDATE odoo_mirror_internal.memory SET enabled = true;
-    PERFORM odoo_mirror_internal.hang_memory();
-    PERFORM odoo_mirror_internal.wake();
-    RETURN 'each new customer invoice and vendor bill that the stream brings is told in ipai_memory.chunks';
 END
 $$;
+
+-- And the caller of disable_ai_memory().
+CREATE FUNCTION odoo_mirror_internal.forgetting_statements() RETURNS TABLE (statement text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT s.statement
+    FROM unnest(ARRAY['sessions', 'chunks']) r (relation), LATERAL (VALUES
+        (pg_catalog.format('DROP POLICY IF EXISTS odoo_mirror_tells ON ipai_memory.%I', r.relation)),
+        (pg_catalog.format('REVOKE ALL ON ipai_memory.%I FROM odoo_mirror_owner', r.relation))) s (statement)
+    WHERE odoo_mirror_internal.memory_has(r.relation)
+$$;
+
+-- These two have the rights of who calls them, but for the mirror's own state.
+CREATE FUNCTION odoo_mirror.enable_ai_memory(create_schema boolean DEFAULT false) RETURNS text
+LANGUAGE c STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'enable_ai_memory_wrapper';
 COMMENT ON FUNCTION odoo_mirror.enable_ai_memory IS
     'tell each new invoice in ipai_memory.chunks from now on; create_schema makes its two tables where they are absent';
 
 CREATE FUNCTION odoo_mirror.disable_ai_memory() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    UPDATE odoo_mirror_internal.memory SET enabled = false;
-    IF pg_catalog.to_regclass('odoo_mirror.account_move') IS NOT NULL THEN
-        DROP TRIGGER IF EXISTS invoice_to_memory ON odoo_mirror.account_move;
-    END IF;
-    IF pg_catalog.to_regclass('ipai_memory.sessions') IS NOT NULL THEN
-        DROP POLICY IF EXISTS odoo_mirror_tells ON ipai_memory.sessions;
-        REVOKE ALL ON ipai_memory.sessions FROM odoo_mirror_owner;
-    END IF;
-    IF pg_catalog.to_regclass('ipai_memory.chunks') IS NOT NULL THEN
-        DROP POLICY IF EXISTS odoo_mirror_tells ON ipai_memory.chunks;
-        REVOKE ALL ON ipai_memory.chunks FROM odoo_mirror_owner;
-    END IF;
-    PERFORM odoo_mirror_internal.wake();
-    RETURN 'nothing is told any more; what was told stays';
-END
-$$;
+LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'disable_ai_memory_wrapper';
 COMMENT ON FUNCTION odoo_mirror.disable_ai_memory IS 'stop telling invoices in ipai_memory; what was told stays';

@@ -22,6 +22,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_catalog.pg_roles r ON r.rolname = w.name
 $$;
 
+CREATE FUNCTION odoo_mirror_internal.reading_functions() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY['odoo_mirror.get_pending_expenses(int)', 'odoo_mirror.get_overdue_tasks(int)',
+                 'odoo_mirror.get_revenue_trends(int)']
+$$;
+
 -- What is missing of grants and policies, as statements for the mirror's owner to run: none, when
 -- all is as it must be.
 CREATE FUNCTION odoo_mirror_internal.missing_protection() RETURNS TABLE (statement text)
@@ -43,39 +49,33 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.format('GRANT SELECT ON odoo_mirror.%I TO %I', r.relname, w.role)
     FROM relations r CROSS JOIN readers w
     WHERE NOT pg_catalog.has_table_privilege(w.role, r.oid, 'SELECT')
+    UNION ALL
+    -- Tables that are yet to come.
+    SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE odoo_mirror_owner IN SCHEMA odoo_mirror GRANT SELECT ON TABLES TO %I', w.role)
+    FROM readers w
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_default_acl d CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a
+        WHERE d.defaclrole = 'odoo_mirror_owner'::pg_catalog.regrole AND d.defaclnamespace = 'odoo_mirror'::pg_catalog.regnamespace
+          AND d.defaclobjtype = 'r' AND a.grantee = pg_catalog.to_regrole(pg_catalog.quote_ident(w.role))::oid)
+    UNION ALL
+    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %I', f.signature, w.role)
+    FROM odoo_mirror_internal.reader_roles() w CROSS JOIN unnest(odoo_mirror_internal.reading_functions()) f (signature)
+    WHERE w.functions AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_proc p CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) a
+        WHERE p.oid = pg_catalog.to_regprocedure(f.signature) AND a.privilege_type = 'EXECUTE'
+          AND a.grantee = pg_catalog.to_regrole(pg_catalog.quote_ident(w.role))::oid)
 $$;
 
--- What a superuser grants: the way into the schema, the functions, and tables that are yet to come.
+-- The way into the schema, which the worker's role may open.
 CREATE FUNCTION odoo_mirror_internal.grant_readers() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     reader record;
-    signature text;
 BEGIN
     FOR reader IN SELECT * FROM odoo_mirror_internal.reader_roles() LOOP
         IF NOT pg_catalog.has_schema_privilege(reader.role, 'odoo_mirror', 'USAGE') THEN
             EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA odoo_mirror TO %I', reader.role);
         END IF;
-        IF reader.tables AND NOT EXISTS (
-            SELECT FROM pg_catalog.pg_default_acl d CROSS JOIN LATERAL pg_catalog.aclexplode(d.defaclacl) a
-            WHERE d.defaclrole = 'odoo_mirror_owner'::pg_catalog.regrole AND d.defaclnamespace = 'odoo_mirror'::pg_catalog.regnamespace
-              AND d.defaclobjtype = 'r' AND a.grantee = pg_catalog.to_regrole(reader.role::text)::oid) THEN
-            EXECUTE pg_catalog.format(
-                'ALTER DEFAULT PRIVILEGES FOR ROLE odoo_mirror_owner IN SCHEMA odoo_mirror GRANT SELECT ON TABLES TO %I', reader.role);
-        END IF;
-        IF reader.functions THEN
-            FOREACH signature IN ARRAY odoo_mirror_internal.reading_functions() LOOP
-                IF NOT pg_catalog.has_function_privilege(reader.role, signature, 'EXECUTE') THEN
-                    EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO %I', signature, reader.role);
-                END IF;
-            END LOOP;
-        END IF;
     END LOOP;
 END
-$$;
-
-CREATE FUNCTION odoo_mirror_internal.reading_functions() RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT ARRAY['odoo_mirror.get_pending_expenses(int)', 'odoo_mirror.get_overdue_tasks(int)',
-                 'odoo_mirror.get_revenue_trends(int)']
 $$;

@@ -51,7 +51,7 @@ DECLARE
 BEGIN
     IF found IS NULL AND odoo_mirror_internal.has('res_partner', 'lang', NULL)
        AND odoo_mirror_internal.has('res_partner', 'id', NULL) THEN
-        EXECUTE 'SELECT lang::text FROM odoo_mirror.res_partner WHERE id::text = ''1''' INTO found;
+        found := odoo_mirror_internal.company_language();
     END IF;
     RETURN coalesce(found, 'en_US');
 END

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::board::{self, Text};
-use super::{guc, network, sql, transaction};
+use super::{guc, network, owner, sql, transaction};
 use crate::source::metrics_endpoint::{Board, Page, address, serve};
 
 /// Figures are refreshed this often while somebody asks for them.
@@ -97,6 +97,9 @@ impl Running {
         self.published = Some(Instant::now());
         let metrics = transaction::transaction(|| {
             // Without the extension there is little to tell.
+            if !owner::extension_is_here() {
+                return Ok(None);
+            }
             let there = sql::value(
                 "SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror' AND extversion = $1",
                 &[Some(env!("CARGO_PKG_VERSION"))],

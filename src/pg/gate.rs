@@ -300,19 +300,26 @@ fn can_write(known: &[Table]) -> Result<(), Error> {
                     .map_err(|error| error.while_doing(&format!("table \"{}\"", table.name)))?;
             }
         }
-        // Some megabytes in a file of their own, which goes with the abort. A temporary table's: an
-        // unlogged one, emptied and rolled back, keeps a server that crashes before the abort is on
-        // disk from starting again ("could not create file: File exists").
         sql::run("SET LOCAL temp_tablespaces = ''", &[])?;
-        sql::run("CREATE TEMPORARY TABLE odoo_mirror_room (filler text)", &[])?;
-        sql::run("ALTER TABLE pg_temp.odoo_mirror_room ALTER COLUMN filler SET STORAGE PLAIN", &[])?;
-        sql::run(
-            "INSERT INTO pg_temp.odoo_mirror_room SELECT pg_catalog.repeat('x', 1900) FROM pg_catalog.generate_series(1, 4096)",
-            &[],
-        )
+        write_some_megabytes();
+        Ok(())
     });
     transaction::abort();
-    tried.map(drop)
+    tried
+}
+
+/// Into a temporary file where the database's tables are; an error when they find no room.
+fn write_some_megabytes() {
+    const BLOCK: [u8; 8192] = [0; 8192];
+    // SAFETY: in a transaction, whose end removes the file if an error leaves it behind; the block
+    // lives through the calls, which only read it.
+    unsafe {
+        let file = pg_sys::BufFileCreateTemp(false);
+        for _ in 0..1024 {
+            pg_sys::BufFileWrite(file, BLOCK.as_ptr().cast_mut().cast(), BLOCK.len());
+        }
+        pg_sys::BufFileClose(file);
+    }
 }
 
 /// The job that asked for this ends when all tables are equal.

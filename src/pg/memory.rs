@@ -30,6 +30,34 @@ pub fn is_wanted() -> Result<bool, Error> {
     Ok(found.is_some())
 }
 
+/// Hangs the trigger on the table where it is wanted and missing, as the mirror's owner. The caller acts
+/// as the worker's role.
+pub fn hang() -> Result<(), Error> {
+    let missing = sql::value("SELECT odoo_mirror_internal.memory_is_missing()", &[])?;
+    if missing.as_deref() != Some("t") {
+        return Ok(());
+    }
+    let _owner = AsOwner::switch_in_session()?;
+    [
+        "CREATE TRIGGER invoice_to_memory AFTER INSERT ON odoo_mirror.account_move \
+         REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION odoo_mirror.on_invoice_insert()",
+        "ALTER TABLE odoo_mirror.account_move ENABLE ALWAYS TRIGGER invoice_to_memory",
+        // So that DROP EXTENSION takes it along, and leaves the table.
+        "ALTER TRIGGER invoice_to_memory ON odoo_mirror.account_move DEPENDS ON EXTENSION odoo_mirror",
+    ]
+    .iter()
+    .try_for_each(|statement| sql::run(statement, &[]).map(drop))
+}
+
+/// Takes the trigger off, as the mirror's owner. The caller acts as the worker's role.
+pub fn take_off() -> Result<(), Error> {
+    if is_wanted()? {
+        let _owner = AsOwner::switch_in_session()?;
+        sql::run("DROP TRIGGER invoice_to_memory ON odoo_mirror.account_move", &[])?;
+    }
+    Ok(())
+}
+
 /// While it lives, inserts count as the stream's.
 pub struct Inserting;
 

@@ -5,6 +5,7 @@ mod api;
 pub(crate) mod apply;
 mod applying;
 mod board;
+mod callers_rights;
 mod copy;
 mod copy_in;
 mod counting;

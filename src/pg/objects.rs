@@ -13,7 +13,7 @@ use crate::source::comments::Comments;
 /// nothing changed.
 pub fn refresh() -> Result<(), Error> {
     build_views(None)?;
-    sql::run("SELECT odoo_mirror_internal.hang_memory()", &[])?;
+    super::memory::hang()?;
     let missing = sql::run(
         "SELECT statement FROM odoo_mirror_internal.missing_protection() \
          UNION ALL SELECT statement FROM odoo_mirror_internal.missing_comments()",

@@ -1,16 +1,83 @@
-//! Acting as the role that owns the mirror, with its rights and no more.
+//! The two roles that SQL runs as: neither has anything to give away.
 //!
-//! What is run then may be anybody's code: a trigger, a domain's CHECK, an index expression, a
-//! policy, an event trigger. It can reach no other role, and no setting that it makes outlives it.
+//! `odoo_mirror_worker` owns the mirror's own tables and functions, and is the worker's user from its
+//! first statement on. `odoo_mirror_owner` owns what is mirrored: what is run as it may be anybody's
+//! code, a trigger, a domain's CHECK, an index expression, a policy, an event trigger. That code can
+//! reach no other role, and no setting that it makes outlives it. What needs a superuser's rights is a
+//! call of a function of the server's, never SQL.
 
+use std::cell::Cell;
 use std::ffi::CString;
 
 use pgrx::prelude::*;
 
 use crate::error::Error;
 
-/// The role's name; created by the extension's script.
+/// The role that owns what is mirrored; made by the extension's script.
 pub const OWNER: &str = "odoo_mirror_owner";
+
+/// The worker's role; made by the extension's script.
+const WORKER: &str = "odoo_mirror_worker";
+
+thread_local! {
+    /// How many roles that somebody named are acted as: one of them may be a superuser.
+    static NAMED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether the user that SQL would run as is no superuser; or is whoever called configure().
+pub fn may_run_sql() -> bool {
+    // SAFETY: looks at this backend's user.
+    NAMED.get() > 0 || !unsafe { pg_sys::superuser() }
+}
+
+/// Whether the extension is installed in this database. No SQL is run to find that out.
+pub fn extension_is_here() -> bool {
+    // SAFETY: in a transaction; a scan of the catalog by a name that lives through the call.
+    unsafe { pg_sys::get_extension_oid(c"odoo_mirror".as_ptr(), true) != pg_sys::InvalidOid }
+}
+
+/// In a process of the mirror's, at the start of a transaction: it goes on as the worker's role, which
+/// nothing that runs in the transaction can leave. Without that role it stays what it is, and runs no
+/// SQL.
+pub fn become_worker() {
+    let Some(worker) = role_oid(WORKER) else { return };
+    // SAFETY: in a transaction. The process was connected as the bootstrap superuser, so it may become
+    // anybody; the session's user is changed while no other user is set.
+    unsafe {
+        if pg_sys::superuser_arg(worker) {
+            return;
+        }
+        if pg_sys::GetSessionUserId() != worker {
+            pg_sys::SetSessionAuthorization(worker, false);
+        }
+        pg_sys::SetUserIdAndSecContext(worker, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+    }
+}
+
+/// After a transaction's end: the session's user, for whom nothing is restricted.
+pub fn stop_being_worker() {
+    // SAFETY: outside a transaction; the process is one of the mirror's.
+    unsafe { pg_sys::SetUserIdAndSecContext(pg_sys::GetSessionUserId(), 0) }
+}
+
+/// While it lives, statements run as the worker's role: in a session that may be anybody's, whose
+/// search_path counts for nothing.
+pub struct AsWorker {
+    _role: AsRole,
+}
+
+impl AsWorker {
+    /// Only inside a transaction.
+    pub fn switch() -> Result<AsWorker, Error> {
+        let worker = role_oid(WORKER).ok_or_else(|| {
+            Error::retry_slowly(format!("role \"{WORKER}\" does not exist"))
+                .hint("DROP EXTENSION odoo_mirror; CREATE EXTENSION odoo_mirror; makes it.")
+        })?;
+        let role = AsRole::to(worker);
+        role.fix_search_path();
+        Ok(AsWorker { _role: role })
+    }
+}
 
 /// While it lives, statements run as the owner. A Postgres error undoes it with the transaction.
 pub struct AsOwner {
@@ -23,6 +90,13 @@ impl AsOwner {
         let owner = owner_oid()?;
         Ok(AsOwner { _role: AsRole::to(owner) })
     }
+
+    /// In a session that may be anybody's.
+    pub fn switch_in_session() -> Result<AsOwner, Error> {
+        let owner = AsOwner::switch()?;
+        owner._role.fix_search_path();
+        Ok(owner)
+    }
 }
 
 /// While it lives, statements run as some role, in a security-restricted operation.
@@ -30,6 +104,7 @@ pub struct AsRole {
     user: pg_sys::Oid,
     context: i32,
     level: i32,
+    named: bool,
 }
 
 impl AsRole {
@@ -39,7 +114,27 @@ impl AsRole {
             Error::retry_slowly(format!("role \"{role}\", which called configure(), is gone"))
                 .hint("Call configure() again.")
         })?;
-        Ok(AsRole::to(oid))
+        NAMED.set(NAMED.get() + 1);
+        let mut role = AsRole::to(oid);
+        role.named = true;
+        Ok(role)
+    }
+
+    /// Until it ends names are looked for where the mirror's functions look.
+    fn fix_search_path(&self) {
+        // SAFETY: a setting within the nest level that was just opened.
+        unsafe {
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
     }
 
     fn to(role: pg_sys::Oid) -> AsRole {
@@ -53,12 +148,15 @@ impl AsRole {
             pg_sys::SetUserIdAndSecContext(role, context | restricted as i32);
             pg_sys::NewGUCNestLevel()
         };
-        AsRole { user, context, level }
+        AsRole { user, context, level, named: false }
     }
 }
 
 impl Drop for AsRole {
     fn drop(&mut self) {
+        if self.named {
+            NAMED.set(NAMED.get().saturating_sub(1));
+        }
         // SAFETY: gives back what `switch` read, and undoes all settings made since. On the way out
         // of an error the abort of the (sub)transaction does the same, in its own order.
         unsafe {

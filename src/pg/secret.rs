@@ -2,9 +2,10 @@
 //! named. A passfile, which only a superuser names either, is read by the connector, host by host.
 //! Certificates may lie in Vault, too.
 
-use super::{guc, progress::Settings, sql};
+use super::{guc, progress::Settings, sql, transaction};
 use crate::config::SourceConfig;
 use crate::error::Error;
+use crate::mirror::quote::quote_literal;
 use crate::source::connect::Password;
 
 /// What the source is given as proof of us, and what we take as proof of it.
@@ -35,22 +36,51 @@ fn from_environment() -> Result<Option<Password>, Error> {
     Ok(Some(Password::new(value)))
 }
 
+/// Reads a secret with the rights of whoever called configure(), from Vault itself: anybody who may make a
+/// schema could else make one of that name.
 fn vault(secret: &str, role: &str) -> Result<String, Error> {
-    let there = sql::value("SELECT pg_catalog.to_regclass('vault.decrypted_secrets')::text", &[])?;
+    let there = sql::value(
+        "SELECT e.extname FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN (pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'supabase_vault') \
+           ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid \
+              AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' \
+         WHERE n.nspname = 'vault' AND c.relname = 'decrypted_secrets' AND e.oid IS NOT NULL",
+        &[],
+    )?;
+    let cannot =
+        |why: &str| Error::retry_slowly(format!("secret \"{secret}\" cannot be read from Vault: {why}"));
     if there.is_none() {
-        return Err(Error::retry_slowly("password_secret names a secret, but this database has no Vault")
-            .hint("Install the vault extension, or call configure() without password_secret and set odoo_mirror.passfile."));
+        return Err(cannot("this database has no Vault").hint(
+            "CREATE EXTENSION supabase_vault; a relation vault.decrypted_secrets that is not that extension's is not read. \
+             Or call configure() without a secret.",
+        ));
     }
-    let as_role = super::owner::AsRole::switch(role)?;
-    let found = sql::value(
-        "SELECT decrypted_secret FROM vault.decrypted_secrets WHERE name = $1 OR id::text = $1 LIMIT 1",
-        &[Some(secret)],
-    );
-    drop(as_role);
+    let found = transaction::subtransaction(|| {
+        let _as_role = super::owner::AsRole::switch(role)?;
+        sql::value(
+            "SELECT decrypted_secret FROM vault.decrypted_secrets WHERE name = $1 OR id::text = $1 LIMIT 1",
+            &[Some(secret)],
+        )
+    });
     match found {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Error::retry_slowly(format!("Vault has no secret named \"{secret}\""))
-            .hint(format!("SELECT vault.create_secret('the password', '{secret}');"))),
-        Err(error) => Err(error.while_doing("reading the password from Vault")),
+            .hint(format!("SELECT vault.create_secret('the password', {});", quote_literal(secret)))),
+        Err(error) => {
+            let hint = match error.sqlstate.as_deref() {
+                None => error.hint.clone().unwrap_or_default(),
+                Some("42501") => format!(
+                    "It is read as role \"{role}\", which called configure(): grant that role what it takes to read \
+                     vault.decrypted_secrets, or call configure() as a role that may."
+                ),
+                Some(_) => format!(
+                    "Vault's root key may be another than the one that the secret was kept with. Bring that key back, or keep the password \
+                     anew: SELECT vault.update_secret((SELECT id FROM vault.secrets WHERE name = {}), 'the password');",
+                    quote_literal(secret)
+                ),
+            };
+            Err(cannot(&error.message).hint(hint))
+        }
     }
 }

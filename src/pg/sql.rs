@@ -11,9 +11,23 @@ use crate::wire::Lsn;
 /// A result row: each column's text, None for NULL.
 pub type Row = Vec<Option<String>>;
 
+/// Runs a statement with the rights of who called a function of ours, a superuser too.
+pub fn run_as_caller(sql: &str) -> Result<(), Error> {
+    execute(sql, &[]).map(drop)
+}
+
 /// Runs a statement with text parameters (`$1::type` in the SQL says what they are) in the open
 /// transaction.
 pub fn run(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
+    if !super::owner::may_run_sql() {
+        return Err(Error::retry_slowly("odoo_mirror runs no SQL as a superuser").hint(
+            "Role odoo_mirror_worker is absent, or a superuser: CREATE EXTENSION odoo_mirror makes it.",
+        ));
+    }
+    execute(sql, parameters)
+}
+
+fn execute(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
     let text = CString::new(sql).map_err(|_| Error::stop("a statement holds a NUL"))?;
     let mut types = vec![pg_sys::TEXTOID; parameters.len()];
     let nulls: Vec<u8> = parameters.iter().map(|value| if value.is_none() { b'n' } else { b' ' }).collect();

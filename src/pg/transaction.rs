@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::owner::AsOwner;
+use super::owner::{self, AsOwner};
 use crate::error::Error;
 
 thread_local! {
@@ -60,6 +60,7 @@ fn start() {
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
+        owner::become_worker();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
 }
@@ -75,6 +76,7 @@ pub fn commit() {
             pg_sys::AtEOXact_GUC(false, level);
         }
         pg_sys::CommitTransactionCommand();
+        owner::stop_being_worker();
         pg_sys::pgstat_report_stat(false);
     }
 }
@@ -94,6 +96,7 @@ pub fn abort() {
     // SAFETY: AbortCurrentTransaction is made for any state; the error state was copied out before.
     unsafe {
         pg_sys::AbortCurrentTransaction();
+        owner::stop_being_worker();
         pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         pg_sys::pgstat_report_stat(false);
     }

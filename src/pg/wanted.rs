@@ -4,7 +4,7 @@
 use pgrx::prelude::*;
 
 use super::progress::{self, Settings};
-use super::{board, guc, sql, transaction, wait};
+use super::{board, guc, transaction, wait};
 use crate::error::Error;
 
 /// An error when stop(), start(), uninstall(), configure(), changed settings, DROP EXTENSION or
@@ -26,9 +26,7 @@ pub fn still_wanted(settings: &Settings) -> Result<(), Error> {
         return if same && !is_in_the_way() { Ok(()) } else { Err(over()) };
     }
     let now = transaction::transaction(|| {
-        let extension =
-            sql::value("SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
-        if extension.is_none() { Ok(None) } else { progress::settings() }
+        if super::owner::extension_is_here() { progress::settings() } else { Ok(None) }
     })?;
     match now {
         Some(now)

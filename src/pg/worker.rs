@@ -15,7 +15,7 @@ use super::board::{self, State};
 use super::mirror::Ended;
 use super::progress::{self, Settings};
 use super::wanted::still_wanted;
-use super::{endpoint, guc, mirror, session, sql, transaction, wait};
+use super::{endpoint, guc, mirror, owner, session, sql, transaction, wait};
 use crate::error::{Error, Verdict};
 
 /// Names the library and this function to the postmaster.
@@ -112,11 +112,12 @@ fn look() -> Result<Look, Error> {
         return idle(State::Standby, "this server is a standby; its primary mirrors");
     }
     transaction::transaction(|| {
-        let version =
-            sql::value("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?;
-        let Some(version) = version else {
+        if !owner::extension_is_here() {
             return idle(State::NoExtension, "run CREATE EXTENSION odoo_mirror in this database");
-        };
+        }
+        let version =
+            sql::value("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'odoo_mirror'", &[])?
+                .unwrap_or_default();
         if version != env!("CARGO_PKG_VERSION") {
             let message = format!(
                 "the extension is {version}, the library that the server loaded is {}: restart the server, or run ALTER EXTENSION odoo_mirror UPDATE",

@@ -20,6 +20,7 @@ mod ending;
 mod exporters;
 mod failing;
 mod gate;
+mod guarding;
 mod harness_itself;
 mod held_up;
 mod installing;

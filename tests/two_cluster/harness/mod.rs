@@ -24,13 +24,14 @@ mod samples;
 mod skipping;
 mod small_disk;
 mod status;
+mod supabase;
 mod synchronous;
 
 pub use cluster::{Cluster, ClusterBuilder, Shutdown, explain};
 pub use compare::{Difference, Side, differences};
 pub use installation::{default_major, our_uid, source_major};
 pub use locale::Locale;
-pub use pair::{Pair, PairBuilder};
+pub use pair::{MIRROR, Pair, PairBuilder};
 pub use proxy::{Cut, Proxy};
 pub use random::Rng;
 pub use samples::{Samples, Transaction};

@@ -1,0 +1,94 @@
+//! Functions that make, in schemas of the caller's, what is the caller's to make: with his rights, as if he had
+//! typed it. Only the mirror's own state is looked at and kept as the worker's role.
+
+use pgrx::prelude::*;
+
+use super::owner::{AsOwner, AsWorker};
+use super::{api, memory, sql};
+use crate::error::Error;
+
+// No SQL is written for these: sql/memory.sql and sql/aliases.sql declare them in schema odoo_mirror.
+
+#[pg_extern(sql = false)]
+fn enable_ai_memory(create_schema: bool) -> &'static str {
+    let create_schema = if create_schema { "true" } else { "false" };
+    or_refuse(
+        as_caller(
+            "SELECT statement FROM odoo_mirror_internal.memory_statements($1::boolean)",
+            &[Some(create_schema)],
+        )
+        .and_then(|()| {
+            let _worker = AsWorker::switch()?;
+            sql::run("UPDATE odoo_mirror_internal.memory SET enabled = true", &[])?;
+            memory::hang()
+        }),
+    );
+    api::wake_at_commit(false);
+    "each new customer invoice and vendor bill that the stream brings is told in ipai_memory.chunks"
+}
+
+#[pg_extern(sql = false)]
+fn disable_ai_memory() -> &'static str {
+    or_refuse(as_caller("SELECT statement FROM odoo_mirror_internal.forgetting_statements()", &[]).and_then(
+        |()| {
+            let _worker = AsWorker::switch()?;
+            sql::run("UPDATE odoo_mirror_internal.memory SET enabled = false", &[])?;
+            memory::take_off()
+        },
+    ));
+    api::wake_at_commit(false);
+    "nothing is told any more; what was told stays"
+}
+
+#[pg_extern(sql = false)]
+fn install_rest_aliases() -> &'static str {
+    or_refuse(
+        let_readers_in()
+            .and_then(|()| as_caller("SELECT statement FROM odoo_mirror_internal.alias_statements()", &[])),
+    );
+    "/rest/v1/odoo_mirror.v_invoice_summary and /rest/v1/rpc/odoo_mirror.get_pending_expenses answer service_role"
+}
+
+#[pg_extern(sql = false)]
+fn remove_rest_aliases() -> &'static str {
+    or_refuse(as_caller("SELECT statement FROM odoo_mirror_internal.alias_removal_statements()", &[]));
+    "the aliases are gone"
+}
+
+/// Runs the statements that a query of ours returns, one after the other, as the caller. A setting that
+/// something fired by one of them makes ends with it.
+fn as_caller(query: &str, parameters: &[Option<&str>]) -> Result<(), Error> {
+    let statements = {
+        let _worker = AsWorker::switch()?;
+        sql::run(query, parameters)?
+    };
+    for row in &statements {
+        // SAFETY: a nest level of settings; an error ends it with the caller's (sub)transaction.
+        let level = unsafe { pg_sys::NewGUCNestLevel() };
+        sql::run_as_caller(&sql::text(row, 0))?;
+        // SAFETY: the level that was opened above.
+        unsafe { pg_sys::AtEOXact_GUC(false, level) }
+    }
+    Ok(())
+}
+
+/// service_role may have come after the extension.
+fn let_readers_in() -> Result<(), Error> {
+    let missing = {
+        let _worker = AsWorker::switch()?;
+        sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
+        sql::run("SELECT statement FROM odoo_mirror_internal.missing_protection()", &[])?
+    };
+    let _owner = AsOwner::switch_in_session()?;
+    missing.iter().try_for_each(|row| sql::run(&sql::text(row, 0), &[]).map(drop))
+}
+
+fn or_refuse(done: Result<(), Error>) {
+    if let Err(error) = done {
+        api::refuse(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            error.message,
+            error.hint.unwrap_or_default(),
+        );
+    }
+}
