@@ -39,7 +39,6 @@ pub fn odoo() {
     ) {
         run(&format!("SET LOCAL ROLE odoo_mirror_owner; {view}; RESET ROLE"));
     }
-    run("SELECT odoo_mirror_internal.grant_readers()");
     for statement in column("SELECT statement FROM odoo_mirror_internal.missing_protection()") {
         run(&statement);
     }

@@ -71,7 +71,7 @@ mod tests {
         let odd = column(&format!(
             "SELECT f.oid::regprocedure FROM {FUNCTIONS}
              WHERE f.prosecdef <> (schema = 'odoo_mirror' AND f.proname NOT IN (
-                     'enable_ai_memory', 'disable_ai_memory', 'install_rest_aliases', 'remove_rest_aliases'))
+                     'configure', 'enable_ai_memory', 'disable_ai_memory', 'install_rest_aliases', 'remove_rest_aliases'))
                 OR f.proowner NOT IN ('odoo_mirror_worker'::regrole, 'odoo_mirror_owner'::regrole) ORDER BY 1"
         ));
         assert_eq!(odd, nothing());

@@ -50,6 +50,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM relations r CROSS JOIN readers w
     WHERE NOT pg_catalog.has_table_privilege(w.role, r.oid, 'SELECT')
     UNION ALL
+    -- The way into the schema.
+    SELECT pg_catalog.format('GRANT USAGE ON SCHEMA odoo_mirror TO %I', w.role)
+    FROM odoo_mirror_internal.reader_roles() w
+    WHERE NOT pg_catalog.has_schema_privilege(w.role, 'odoo_mirror', 'USAGE')
+    UNION ALL
     -- Tables that are yet to come.
     SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE odoo_mirror_owner IN SCHEMA odoo_mirror GRANT SELECT ON TABLES TO %I', w.role)
     FROM readers w
@@ -64,18 +69,4 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT FROM pg_catalog.pg_proc p CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) a
         WHERE p.oid = pg_catalog.to_regprocedure(f.signature) AND a.privilege_type = 'EXECUTE'
           AND a.grantee = pg_catalog.to_regrole(pg_catalog.quote_ident(w.role))::oid)
-$$;
-
--- The way into the schema, which the worker's role may open.
-CREATE FUNCTION odoo_mirror_internal.grant_readers() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    reader record;
-BEGIN
-    FOR reader IN SELECT * FROM odoo_mirror_internal.reader_roles() LOOP
-        IF NOT pg_catalog.has_schema_privilege(reader.role, 'odoo_mirror', 'USAGE') THEN
-            EXECUTE pg_catalog.format('GRANT USAGE ON SCHEMA odoo_mirror TO %I', reader.role);
-        END IF;
-    END LOOP;
-END
 $$;

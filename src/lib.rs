@@ -26,7 +26,8 @@ mod install {
 
     ::pgrx::pg_module_magic!(name, version);
 
-    extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+    extension_sql_file!("../sql/installing.sql", name = "installing", bootstrap);
+    extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", requires = ["installing"]);
     extension_sql_file!("../sql/roles.sql", name = "roles", requires = ["bootstrap"]);
     extension_sql_file!("../sql/views/columns.sql", name = "views_columns", requires = ["roles"]);
     extension_sql_file!("../sql/views/v_invoice_summary.sql", name = "v1", requires = ["views_columns"]);
@@ -38,7 +39,8 @@ mod install {
     extension_sql_file!("../sql/comments.sql", name = "comments", requires = ["views"]);
     extension_sql_file!("../sql/rpc.sql", name = "rpc", requires = ["comments"]);
     extension_sql_file!("../sql/memory.sql", name = "memory", requires = ["rpc", odoo_mirror_internal]);
-    extension_sql_file!("../sql/aliases.sql", name = "aliases", requires = ["memory"]);
+    extension_sql_file!("../sql/configuring.sql", name = "configuring", requires = ["memory"]);
+    extension_sql_file!("../sql/aliases.sql", name = "aliases", requires = ["configuring"]);
     extension_sql_file!("../sql/doctor.sql", name = "doctor", requires = ["aliases"]);
     extension_sql_file!("../sql/api.sql", name = "api", finalize);
     extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["doctor"]);

@@ -173,3 +173,25 @@ fn a_tables_state_is_written_in_one_file() {
     let broken = sql.filter(sets).map(|text| text.path).collect();
     assert_none(broken, "SQL functions write no state of a table");
 }
+
+#[test]
+fn each_threat_names_a_test_that_is_there() {
+    let texts = texts();
+    let threats = texts.iter().find(|text| text.path == "docs/security.md").expect("the threats");
+    let tests: Vec<&Text> = texts
+        .iter()
+        .filter(|text| text.under(&["tests/", "pg_test/"]) && text.path.ends_with(".rs"))
+        .collect();
+    let is_there = |name: &str| {
+        let signature = format!("fn {name}(");
+        tests.iter().any(|text| text.lines.iter().any(|line| line.contains(&signature)))
+    };
+    let broken = threats.lines_where(|_, line| {
+        let threat = line.starts_with("| ") && !line.ends_with(" test |");
+        let named = line.rsplit('|').nth(1).unwrap_or_default();
+        let mut names = named.split('`').skip(1).step_by(2).peekable();
+        threat && (names.peek().is_none() || !names.all(is_there))
+    });
+    assert!(threats.lines.iter().filter(|line| line.starts_with("| ")).count() > 20);
+    assert_none(broken, "threats without a test");
+}

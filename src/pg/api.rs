@@ -7,7 +7,7 @@ use pgrx::{JsonB, PgXactCallbackEvent};
 
 use super::board::{self, State};
 use super::shown;
-use super::{guc, owner, wait};
+use super::{guc, wait};
 use crate::config::SourceConfig;
 use crate::wire::Lsn;
 
@@ -83,7 +83,7 @@ mod odoo_mirror_internal {
 
     /// Checks a connection string without connecting; returns it as it is kept, without secrets.
     #[pg_extern(stable)]
-    fn check_source(source: &str) -> JsonB {
+    fn check_source(source: &str, by_superuser: bool) -> JsonB {
         match SourceConfig::parse(source) {
             // A user must not choose which of the server's files is read; only a superuser's
             // setting may.
@@ -92,7 +92,7 @@ mod odoo_mirror_internal {
                 "passfile can't be given here",
                 "A superuser sets odoo_mirror.passfile in postgresql.conf.",
             ),
-            Ok(config) if !owner::caller_is_superuser() && has_socket(&config) => refuse(
+            Ok(config) if !by_superuser && has_socket(&config) => refuse(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "only a superuser may name a Unix socket as the source",
                 "Name the source by host and port: the mirror then logs in with the password that configure() is given.",
@@ -126,60 +126,11 @@ mod odoo_mirror_internal {
         true
     }
 
-    /// Whether whoever called the function that calls this is a superuser.
-    #[pg_extern(stable)]
-    fn caller_is_superuser() -> bool {
-        owner::caller_is_superuser()
-    }
-
     /// Wakes the worker when the calling transaction commits. `ends_life`: what it is doing isn't
     /// wanted any more.
     #[pg_extern(volatile)]
     fn wake(ends_life: default!(bool, false)) {
         super::wake_at_commit(ends_life);
-    }
-
-    /// One of the server's settings that an ordinary role may not see.
-    #[pg_extern(stable)]
-    fn server_setting(name: &str) -> Option<String> {
-        let name = match name {
-            "data_directory" => c"data_directory",
-            "shared_preload_libraries" => c"shared_preload_libraries",
-            _ => return None,
-        };
-        // SAFETY: a setting of the server's; its text is copied at once.
-        unsafe {
-            let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-            (!value.is_null()).then(|| std::ffi::CStr::from_ptr(value).to_string_lossy().into_owned())
-        }
-    }
-
-    /// How many of the server's background workers are in use.
-    #[pg_extern(volatile)]
-    fn background_workers() -> i32 {
-        // SAFETY: this backend's copy of the server's activity; entries are looked at within their number.
-        unsafe {
-            let all = 1..=pg_sys::pgstat_fetch_stat_numbackends();
-            let kind = |index| {
-                #[cfg(feature = "pg15")]
-                let entry = pg_sys::pgstat_fetch_stat_local_beentry(index);
-                #[cfg(not(feature = "pg15"))]
-                let entry = pg_sys::pgstat_get_local_beentry_by_index(index);
-                (!entry.is_null()).then(|| (*entry).backendStatus.st_backendType)
-            };
-            all.filter_map(kind).filter(|kind| *kind == pg_sys::BackendType::B_BG_WORKER).count() as i32
-        }
-    }
-
-    /// The language of Odoo's own company, looked up as the mirror's owner.
-    #[pg_extern(stable)]
-    fn company_language() -> Option<String> {
-        let _owner = super::super::owner::AsOwner::switch_in_session().ok()?;
-        let found = super::super::sql::value(
-            "SELECT lang::pg_catalog.text FROM odoo_mirror.res_partner WHERE id::pg_catalog.text = '1'",
-            &[],
-        );
-        found.ok().flatten()
     }
 
     /// True once the mirror shows the source's commit at `lsn`; false when `timeout` passes first.

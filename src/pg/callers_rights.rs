@@ -1,13 +1,36 @@
-//! Functions that make, in schemas of the caller's, what is the caller's to make: with his rights, as if he had
-//! typed it. Only the mirror's own state is looked at and kept as the worker's role.
+//! Functions that have the rights of who calls them. What they make in his schemas is his to make, as
+//! if he had typed it; only the mirror's own state is looked at and kept as the worker's role.
 
+use pgrx::JsonB;
 use pgrx::prelude::*;
 
-use super::owner::{AsOwner, AsWorker};
+use super::owner::{self, AsOwner, AsWorker};
 use super::{api, memory, sql};
 use crate::error::Error;
 
-// No SQL is written for these: sql/memory.sql and sql/aliases.sql declare them in schema odoo_mirror.
+// No SQL is written for these: sql/api.sql, sql/memory.sql and sql/aliases.sql declare them in schema
+// odoo_mirror.
+
+#[pg_extern(sql = false)]
+fn configure(
+    source: Option<&str>,
+    password_secret: Option<&str>,
+    publication: Option<&str>,
+    slot: Option<&str>,
+) -> JsonB {
+    let caller = owner::caller();
+    let by_superuser = if caller.is_superuser { "true" } else { "false" };
+    let kept = AsWorker::switch().and_then(|_worker| {
+        sql::value(
+            "SELECT odoo_mirror_internal.keep_source($1, $2, $3, $4, $5, $6::boolean)",
+            &[source, password_secret, publication, slot, Some(&caller.name), Some(by_superuser)],
+        )
+    });
+    match kept.map(|kept| serde_json::from_str(&kept.unwrap_or_default()).unwrap_or_default()) {
+        Ok(kept) => JsonB(kept),
+        Err(error) => refuse(error),
+    }
+}
 
 #[pg_extern(sql = false)]
 fn enable_ai_memory(create_schema: bool) -> &'static str {
@@ -55,28 +78,19 @@ fn remove_rest_aliases() -> &'static str {
     "the aliases are gone"
 }
 
-/// Runs the statements that a query of ours returns, one after the other, as the caller. A setting that
-/// something fired by one of them makes ends with it.
+/// Runs the statements that a query of ours returns, one after the other, as the caller.
 fn as_caller(query: &str, parameters: &[Option<&str>]) -> Result<(), Error> {
     let statements = {
         let _worker = AsWorker::switch()?;
         sql::run(query, parameters)?
     };
-    for row in &statements {
-        // SAFETY: a nest level of settings; an error ends it with the caller's (sub)transaction.
-        let level = unsafe { pg_sys::NewGUCNestLevel() };
-        sql::run_as_caller(&sql::text(row, 0))?;
-        // SAFETY: the level that was opened above.
-        unsafe { pg_sys::AtEOXact_GUC(false, level) }
-    }
-    Ok(())
+    statements.iter().try_for_each(|row| sql::run_as_caller(&sql::text(row, 0)))
 }
 
 /// service_role may have come after the extension.
 fn let_readers_in() -> Result<(), Error> {
     let missing = {
         let _worker = AsWorker::switch()?;
-        sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
         sql::run("SELECT statement FROM odoo_mirror_internal.missing_protection()", &[])?
     };
     let _owner = AsOwner::switch_in_session()?;
@@ -85,10 +99,14 @@ fn let_readers_in() -> Result<(), Error> {
 
 fn or_refuse(done: Result<(), Error>) {
     if let Err(error) = done {
-        api::refuse(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            error.message,
-            error.hint.unwrap_or_default(),
-        );
+        refuse(error);
     }
+}
+
+fn refuse(error: Error) -> ! {
+    api::refuse(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        error.message,
+        error.hint.unwrap_or_default(),
+    )
 }

@@ -456,5 +456,5 @@ fn pause(following: &mut Following<'_>) -> Result<(), Error> {
 
 /// For the rest of the transaction.
 pub(super) fn wait_for_locks(at_most: &str) -> Result<(), Error> {
-    sql::run("SELECT pg_catalog.set_config('lock_timeout', $1, true)", &[Some(at_most)]).map(drop)
+    sql::set(c"lock_timeout", at_most)
 }

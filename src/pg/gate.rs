@@ -300,7 +300,9 @@ fn can_write(known: &[Table]) -> Result<(), Error> {
                     .map_err(|error| error.while_doing(&format!("table \"{}\"", table.name)))?;
             }
         }
-        sql::run("SET LOCAL temp_tablespaces = ''", &[])?;
+        sql::set(c"temp_tablespaces", "")?;
+        // A limit of the database's is no want of room.
+        sql::set(c"temp_file_limit", "-1")?;
         write_some_megabytes();
         Ok(())
     });

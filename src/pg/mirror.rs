@@ -282,7 +282,6 @@ pub fn adopt(inspection: &Inspection, known: &[Table], filling: Filling) -> Resu
             leaving::leave(table, &unpublished_hint(table, &sources))?;
         }
     }
-    super::sql::run("SELECT odoo_mirror_internal.grant_readers()", &[])?;
     objects::refresh()
 }
 

@@ -35,6 +35,7 @@ mod reconcile;
 mod refusals;
 mod registry;
 mod secret;
+mod server_facts;
 mod session;
 mod shown;
 mod sql;

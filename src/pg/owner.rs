@@ -7,11 +7,12 @@
 //! call of a function of the server's, never SQL.
 
 use std::cell::Cell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::mirror::session_settings;
 
 /// The role that owns what is mirrored; made by the extension's script.
 pub const OWNER: &str = "odoo_mirror_owner";
@@ -74,7 +75,7 @@ impl AsWorker {
                 .hint("DROP EXTENSION odoo_mirror; CREATE EXTENSION odoo_mirror; makes it.")
         })?;
         let role = AsRole::to(worker);
-        role.fix_search_path();
+        role.fix_search_path()?;
         Ok(AsWorker { _role: role })
     }
 }
@@ -88,13 +89,18 @@ impl AsOwner {
     /// Only inside a transaction.
     pub fn switch() -> Result<AsOwner, Error> {
         let owner = owner_oid()?;
+        // SAFETY: a syscache lookup.
+        if unsafe { pg_sys::superuser_arg(owner) } {
+            return Err(Error::retry_slowly(format!("role \"{OWNER}\" is a superuser"))
+                .hint(format!("ALTER ROLE {OWNER} NOSUPERUSER;")));
+        }
         Ok(AsOwner { _role: AsRole::to(owner) })
     }
 
     /// In a session that may be anybody's.
     pub fn switch_in_session() -> Result<AsOwner, Error> {
         let owner = AsOwner::switch()?;
-        owner._role.fix_search_path();
+        owner._role.fix_search_path()?;
         Ok(owner)
     }
 }
@@ -121,20 +127,8 @@ impl AsRole {
     }
 
     /// Until it ends names are looked for where the mirror's functions look.
-    fn fix_search_path(&self) {
-        // SAFETY: a setting within the nest level that was just opened.
-        unsafe {
-            pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
+    fn fix_search_path(&self) -> Result<(), Error> {
+        super::sql::set(c"search_path", session_settings::CATALOG_PATH)
     }
 
     fn to(role: pg_sys::Oid) -> AsRole {
@@ -183,12 +177,24 @@ pub fn is_superuser(role: &str) -> bool {
     role_oid(role).is_some_and(|oid| unsafe { pg_sys::superuser_arg(oid) })
 }
 
-/// Whether whoever called the SQL function at hand is a superuser: the role that logged in, and the
-/// one that it acts as. The function's own rights don't count.
-pub fn caller_is_superuser() -> bool {
-    // SAFETY: reads this backend's users, and looks them up in the syscache.
+/// Whoever called a function of ours that has its caller's rights: the role whose rights count there.
+/// That is no superuser who reads somebody's view, or looks after somebody's index, as autovacuum does.
+pub struct Caller {
+    pub name: String,
+    /// That role, the one that logged in, and the one that it acts as.
+    pub is_superuser: bool,
+}
+
+/// Only in a function that has its caller's rights.
+pub fn caller() -> Caller {
+    // SAFETY: reads this backend's users, and looks them up in the syscache; the name is palloc'd.
     unsafe {
-        pg_sys::superuser_arg(pg_sys::GetSessionUserId()) && pg_sys::superuser_arg(pg_sys::GetOuterUserId())
+        let roles = [pg_sys::GetUserId(), pg_sys::GetSessionUserId(), pg_sys::GetOuterUserId()];
+        let name = pg_sys::GetUserNameFromId(roles[0], false);
+        Caller {
+            name: CStr::from_ptr(name).to_string_lossy().into_owned(),
+            is_superuser: roles.iter().all(|role| pg_sys::superuser_arg(*role)),
+        }
     }
 }
 

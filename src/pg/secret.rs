@@ -36,21 +36,27 @@ fn from_environment() -> Result<Option<Password>, Error> {
     Ok(Some(Password::new(value)))
 }
 
-/// Reads a secret with the rights of whoever called configure(), from Vault itself: anybody who may make a
-/// schema could else make one of that name.
+/// Reads a secret with the rights of whoever called configure(), from Vault itself: anybody who may
+/// make a schema could else make one of that name.
 fn vault(secret: &str, role: &str) -> Result<String, Error> {
-    let there = sql::value(
-        "SELECT e.extname FROM pg_catalog.pg_class c \
+    let of_superusers = sql::value(
+        "SELECT v.rolsuper AND s.rolsuper FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         LEFT JOIN (pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'supabase_vault') \
-           ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid \
+         JOIN pg_catalog.pg_roles v ON v.oid = c.relowner JOIN pg_catalog.pg_roles s ON s.oid = n.nspowner \
+         JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid \
               AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' \
-         WHERE n.nspname = 'vault' AND c.relname = 'decrypted_secrets' AND e.oid IS NOT NULL",
+         JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'supabase_vault' \
+         WHERE n.nspname = 'vault' AND c.relname = 'decrypted_secrets'",
         &[],
     )?;
     let cannot =
         |why: &str| Error::retry_slowly(format!("secret \"{secret}\" cannot be read from Vault: {why}"));
-    if there.is_none() {
+    // Whose the view is says what it runs.
+    if of_superusers.as_deref() == Some("f") && super::owner::is_superuser(role) {
+        return Err(cannot("a superuser called configure(), and Vault's view or schema is no superuser's")
+            .hint("Call configure() as a role that may read vault.decrypted_secrets and is no superuser."));
+    }
+    if of_superusers.is_none() {
         return Err(cannot("this database has no Vault").hint(
             "CREATE EXTENSION supabase_vault; a relation vault.decrypted_secrets that is not that extension's is not read. \
              Or call configure() without a secret.",

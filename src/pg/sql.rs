@@ -11,7 +11,7 @@ use crate::wire::Lsn;
 /// A result row: each column's text, None for NULL.
 pub type Row = Vec<Option<String>>;
 
-/// Runs a statement with the rights of who called a function of ours, a superuser too.
+/// Runs a statement with the rights of whoever called a function of ours, a superuser's too.
 pub fn run_as_caller(sql: &str) -> Result<(), Error> {
     execute(sql, &[]).map(drop)
 }
@@ -45,19 +45,53 @@ fn execute(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
                 None => pg_sys::Datum::from(0usize),
             })
             .collect();
-        let code = pg_sys::SPI_execute_with_args(
-            text.as_ptr(),
-            types.len() as i32,
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr().cast(),
-            false,
-            0,
-        );
+        let code = settings_end_with(|| {
+            pg_sys::SPI_execute_with_args(
+                text.as_ptr(),
+                types.len() as i32,
+                types.as_mut_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_ptr().cast(),
+                false,
+                0,
+            )
+        });
         let rows = if code < 0 { Err(Error::stop(format!("SPI failed: {code}"))) } else { Ok(result()) };
         pg_sys::SPI_finish();
         rows
     }
+}
+
+/// Runs a statement: what it fires may make a setting, which ends with it, so that the next one finds
+/// what the mirror set.
+pub fn settings_end_with<T>(statement: impl FnOnce() -> T) -> T {
+    // SAFETY: in a transaction; an error leaves the level to the abort.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let done = statement();
+        pg_sys::AtEOXact_GUC(false, level);
+        done
+    }
+}
+
+/// Makes a setting for the rest of the transaction, or of the role that is acted as.
+pub fn set(name: &CStr, value: &str) -> Result<(), Error> {
+    let value = CString::new(value).map_err(|_| Error::stop("a setting holds a NUL"))?;
+    // SAFETY: in a transaction, with a nest level of its own; the texts live through the call, which
+    // copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
+    Ok(())
 }
 
 /// Runs a statement that returns one value, or nothing.

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::pg::sql::settings_end_with;
 
 /// An SPI connection: its memory goes when it is dropped.
 pub(super) struct Spi;
@@ -23,7 +24,9 @@ impl Spi {
         values: &mut [pg_sys::Datum],
     ) -> Result<u64, Error> {
         // SAFETY: the values fit the plan's parameters and none is NULL.
-        let code = unsafe { pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0) };
+        let code = settings_end_with(|| unsafe {
+            pg_sys::SPI_execute_plan(plan, values.as_mut_ptr(), std::ptr::null(), false, 0)
+        });
         if code < 0 {
             return Err(Error::stop(format!("SPI_execute_plan failed: {code}")));
         }
@@ -34,7 +37,7 @@ impl Spi {
     pub(super) fn run(&self, sql: &str) -> Result<u64, Error> {
         let text = CString::new(sql).map_err(|_| Error::stop("a name holds a NUL"))?;
         // SAFETY: as above.
-        let code = unsafe { pg_sys::SPI_execute(text.as_ptr(), false, 0) };
+        let code = settings_end_with(|| unsafe { pg_sys::SPI_execute(text.as_ptr(), false, 0) });
         if code < 0 {
             return Err(Error::stop(format!("SPI_execute failed: {code}")));
         }

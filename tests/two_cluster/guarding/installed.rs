@@ -18,9 +18,27 @@ fn a_schema_of_somebodys_is_taken_over_when_it_is_empty_and_refused_when_it_is_n
     cluster.takes_supabases_roles("postgres");
     cluster.sql("postgres", "CREATE SCHEMA odoo_mirror; CREATE TABLE odoo_mirror.mine (); CREATE ROLE friend; GRANT ALL ON SCHEMA odoo_mirror TO friend WITH GRANT OPTION; GRANT CREATE ON SCHEMA odoo_mirror TO PUBLIC");
     assert!(refusal(&cluster, "postgres").contains("\"odoo_mirror\" is not empty"));
+    // What is found in it before the catalog's own, as more exact, isn't used by the script either. A
+    // sequence tells, which no rollback sets back.
+    cluster.sql("postgres", "CREATE SEQUENCE public.used");
+    for right in ["regnamespace", "regclass", "regrole", "regproc"] {
+        cluster.sql(
+            "postgres",
+            &format!(
+                "CREATE FUNCTION public.eq(oid, {right}) RETURNS bool LANGUAGE plpgsql SECURITY DEFINER AS $$
+                   BEGIN PERFORM pg_catalog.nextval('public.used'); RETURN pg_catalog.oideq($1, $2); END $$;
+                 CREATE OPERATOR odoo_mirror.= (LEFTARG = oid, RIGHTARG = {right}, FUNCTION = public.eq)"
+            ),
+        );
+    }
+    assert!(refusal(&cluster, "postgres").contains("operator"));
+    assert_eq!(value(&cluster, "SELECT is_called FROM public.used"), "f");
+    for right in ["regnamespace", "regclass", "regrole", "regproc"] {
+        cluster.sql("postgres", &format!("DROP OPERATOR odoo_mirror.= (oid, {right})"));
+    }
     cluster.sql("postgres", "DROP TABLE odoo_mirror.mine; CREATE FUNCTION odoo_mirror.metrics() RETURNS int LANGUAGE sql AS 'SELECT 1'");
     let refused = refusal(&cluster, "postgres");
-    assert!(refused.contains("function metrics()"), "{refused}");
+    assert!(refused.contains("function odoo_mirror.metrics()"), "{refused}");
     cluster.sql("postgres", "DROP FUNCTION odoo_mirror.metrics()");
     cluster.as_admin("postgres", "CREATE EXTENSION odoo_mirror");
     for statement in [
@@ -56,7 +74,8 @@ fn a_role_that_was_there_before_is_made_powerless_or_refused_and_doctor_sees_wha
          CREATE ROLE odoo_mirror_worker LOGIN INHERIT;
          GRANT odoo_mirror_worker TO mallory WITH ADMIN OPTION; GRANT odoo_mirror_owner TO postgres;
          GRANT pg_read_all_data TO odoo_mirror_worker;
-         GRANT CREATE ON SCHEMA public TO odoo_mirror_worker",
+         GRANT CREATE ON SCHEMA public TO odoo_mirror_worker;
+         ALTER DEFAULT PRIVILEGES FOR ROLE odoo_mirror_owner GRANT ALL ON TABLES TO mallory, PUBLIC",
     );
     cluster.as_admin(
         "postgres",
@@ -70,6 +89,8 @@ fn a_role_that_was_there_before_is_made_powerless_or_refused_and_doctor_sees_wha
     assert_eq!(value(&cluster, attributes), "f f f f f f f,f f f f f f f");
     let members = "SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid IN (m.roleid, m.member) WHERE r.rolname LIKE 'odoo\\_mirror\\_%'";
     assert_eq!(value(&cluster, members), "0");
+    let defaults = "SELECT count(*) FROM pg_default_acl WHERE defaclacl::text ~ 'mallory|[{,]='";
+    assert_eq!(value(&cluster, defaults), "0");
     let roles =
         "SELECT concat_ws(' | ', ok, detail, hint) FROM odoo_mirror.doctor() WHERE \"check\" = 'roles'";
     assert!(value(&cluster, roles).starts_with("t |"));

@@ -1,14 +1,16 @@
-//! Nobody becomes more than he is through the mirror: on a destination with Supabase's roles, where postgres is
-//! no superuser.
+//! Nobody becomes more than he is through the mirror: on a destination with Supabase's roles, where
+//! postgres is no superuser.
 
 mod installed;
+mod notes;
 mod sessions;
 mod types;
 
 use crate::harness::{MIRROR, Pair, eventually};
 use std::time::Duration;
 
-/// A pair whose mirror has Supabase's roles; the extension was made by supabase_admin, as supautils does it.
+/// A pair whose mirror has Supabase's roles; the extension was made by supabase_admin, as supautils
+/// does it.
 fn supabase() -> Pair {
     let pair = Pair::start();
     pair.on_mirror("DROP EXTENSION odoo_mirror CASCADE; DROP SCHEMA odoo_mirror CASCADE");

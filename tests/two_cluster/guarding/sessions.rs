@@ -103,6 +103,39 @@ fn what_a_caller_hides_in_pg_temp_is_run_by_no_function() {
 }
 
 #[test]
+fn what_postgres_has_a_superuser_run_configures_as_postgres() {
+    let pair = supabase();
+    pair.on_mirror(
+        "CREATE TABLE public.told (what text); GRANT ALL ON public.told TO PUBLIC;
+         CREATE TABLE public.bait (id int); INSERT INTO public.bait SELECT generate_series(1, 9);
+         CREATE FUNCTION public.lure(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+           IF session_user = 'supabase_admin' THEN
+             BEGIN
+               PERFORM odoo_mirror.configure('host=/tmp user=supabase_admin dbname=mine');
+               INSERT INTO public.told VALUES ('taken');
+             EXCEPTION WHEN OTHERS THEN INSERT INTO public.told VALUES (SQLERRM);
+             END;
+           END IF;
+           RETURN $1; END $$;
+         CREATE FUNCTION public.lured(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN public.lure($1); END';
+         CREATE FUNCTION public.definer(int) RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT public.lure($1)';
+         CREATE INDEX ON public.bait (public.lured(id))",
+    );
+    let refused = "only a superuser may name a Unix socket as the source";
+    // As autovacuum does.
+    for statement in ["ANALYZE public.bait", "SELECT public.definer(1)"] {
+        admin(&pair, statement);
+        assert_eq!(pair.mirror_value("SELECT DISTINCT what FROM public.told"), refused);
+        pair.on_mirror("TRUNCATE public.told");
+    }
+    admin(&pair, "SET ROLE postgres; SELECT odoo_mirror.configure('host=h dbname=d user=u')");
+    let by = "SELECT configured_by, by_superuser FROM odoo_mirror_internal.settings";
+    admin(&pair, &format!("DO $$ BEGIN ASSERT ROW('postgres', false) = ({by}); END $$"));
+    admin(&pair, "SELECT odoo_mirror.configure('host=/tmp dbname=d user=u')");
+    admin(&pair, &format!("DO $$ BEGIN ASSERT ROW('supabase_admin', true) = ({by}); END $$"));
+}
+
+#[test]
 fn postgres_makes_the_memory_and_the_aliases_with_its_own_rights() {
     let pair = supabase();
     pair.on_source(
