@@ -5,7 +5,9 @@ CREATE FUNCTION odoo_mirror_internal.this_destination() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_catalog.jsonb_build_object(
         'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
-        'timeline', (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()),
+        -- The one that is written: a checkpoint's is an old one for a while after a promotion.
+        'timeline', CASE WHEN pg_catalog.pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())
+            ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int END,
         'database', (SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),
         'data_directory', odoo_mirror_internal.server_setting('data_directory'))
 $$;

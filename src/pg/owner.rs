@@ -18,7 +18,7 @@ use crate::mirror::session_settings;
 pub const OWNER: &str = "odoo_mirror_owner";
 
 /// The worker's role; made by the extension's script.
-const WORKER: &str = "odoo_mirror_worker";
+const WORKER: &CStr = c"odoo_mirror_worker";
 
 thread_local! {
     /// How many roles that somebody named are acted as: one of them may be a superuser.
@@ -41,15 +41,21 @@ pub fn extension_is_here() -> bool {
 /// nothing that runs in the transaction can leave. Without that role it stays what it is, and runs no
 /// SQL.
 pub fn become_worker() {
-    let Some(worker) = role_oid(WORKER) else { return };
+    let Some(worker) = oid_of(WORKER) else { return };
     // SAFETY: in a transaction. The process was connected as the bootstrap superuser, so it may become
-    // anybody; the session's user is changed while no other user is set.
+    // anybody; the session's user is changed while no other user is set. As a setting, and the default
+    // at that, since parallel workers and RESET go by it.
     unsafe {
         if pg_sys::superuser_arg(worker) {
             return;
         }
         if pg_sys::GetSessionUserId() != worker {
-            pg_sys::SetSessionAuthorization(worker, false);
+            pg_sys::SetConfigOption(
+                c"session_authorization".as_ptr(),
+                WORKER.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
         }
         pg_sys::SetUserIdAndSecContext(worker, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
     }
@@ -70,8 +76,8 @@ pub struct AsWorker {
 impl AsWorker {
     /// Only inside a transaction.
     pub fn switch() -> Result<AsWorker, Error> {
-        let worker = role_oid(WORKER).ok_or_else(|| {
-            Error::retry_slowly(format!("role \"{WORKER}\" does not exist"))
+        let worker = oid_of(WORKER).ok_or_else(|| {
+            Error::retry_slowly("role \"odoo_mirror_worker\" does not exist")
                 .hint("DROP EXTENSION odoo_mirror; CREATE EXTENSION odoo_mirror; makes it.")
         })?;
         let role = AsRole::to(worker);
@@ -199,7 +205,10 @@ pub fn caller() -> Caller {
 }
 
 fn role_oid(name: &str) -> Option<pg_sys::Oid> {
-    let name = CString::new(name).ok()?;
+    oid_of(&CString::new(name).ok()?)
+}
+
+fn oid_of(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: a syscache lookup by a name that lives through the call.
     let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
     (oid != pg_sys::InvalidOid).then_some(oid)

@@ -50,6 +50,14 @@ const SCENE: &str = "
       BEGIN PERFORM noted.note('index'), noted.spoil(); RETURN $1; END $$;
     CREATE FUNCTION noted.expression(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
       BEGIN RETURN noted.volatile($1); END $$;
+    -- A constant for the planner, which runs it when it looks at the table.
+    CREATE FUNCTION noted.fold(int) RETURNS int LANGUAGE plpgsql AS $$
+      BEGIN PERFORM noted.note('planner'), noted.spoil(); RETURN $1; END $$;
+    CREATE FUNCTION noted.folded(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN noted.fold($1); END $$;
+    CREATE FUNCTION noted.checked(int, via text) RETURNS bool LANGUAGE plpgsql AS $$
+      BEGIN PERFORM noted.note(via), noted.spoil(); RETURN true; END $$;
+    CREATE FUNCTION noted.logged(int) RETURNS int LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+      BEGIN RAISE LOG 'noted % of %', current_user, session_user; PERFORM pg_catalog.pg_sleep(0.002); RETURN $1; END $$;
     CREATE TYPE public.mood AS ENUM ('ok', 'bad');
     CREATE FUNCTION noted.told(public.mood) RETURNS text LANGUAGE plpgsql AS $$
       BEGIN PERFORM noted.note('cast'), noted.spoil(); RETURN pg_catalog.concat($1); END $$;
@@ -66,9 +74,11 @@ fn whatever_hangs_on_what_the_worker_touches_runs_as_no_superuser_and_leaves_no_
          CREATE TABLE account_move (id int PRIMARY KEY, name text, move_type text, amount_total numeric, m public.mail, partner_id int, f public.mood DEFAULT 'ok');
          INSERT INTO account_move (id, name, move_type, amount_total, m) SELECT i, 'n', 'out_invoice', i, 'a@b' FROM generate_series(1, 50) i",
     );
+    pair.on_source("CREATE TABLE retyped (id int PRIMARY KEY, n int); INSERT INTO retyped SELECT i, i FROM generate_series(1, 500) i");
     pair.publish_all();
     start(&pair);
     wait_table(&pair, "account_move", "ready");
+    wait_table(&pair, "retyped", "ready");
     pair.on_mirror("SELECT odoo_mirror.enable_ai_memory(create_schema => true)");
     admin(
         &pair,
@@ -78,9 +88,14 @@ fn whatever_hangs_on_what_the_worker_touches_runs_as_no_superuser_and_leaves_no_
            FOR EACH ROW EXECUTE FUNCTION noted.row('deferred');
          ALTER TABLE odoo_mirror.account_move ENABLE ALWAYS TRIGGER late;
          CREATE INDEX noted ON odoo_mirror.account_move (noted.expression(id));
+         CREATE INDEX planned ON odoo_mirror.account_move ((noted.folded(1))) WHERE noted.folded(2) > 0;
+         ALTER TABLE odoo_mirror.account_move ADD CONSTRAINT noted CHECK (noted.checked(id, 'check'));
+         ALTER TABLE odoo_mirror.account_move ALTER COLUMN partner_id SET DEFAULT noted.folded(3);
          CREATE RULE noted AS ON DELETE TO odoo_mirror.account_move DO ALSO SELECT noted.note('rule'), noted.spoil();
          ALTER TABLE odoo_mirror.account_move ENABLE ALWAYS RULE noted;
          CREATE POLICY noted ON odoo_mirror.account_move USING (noted.policy());
+         CREATE INDEX logged ON odoo_mirror.retyped (noted.logged(id));
+         ALTER TABLE odoo_mirror.retyped SET (parallel_workers = 2);
          CREATE TRIGGER noted BEFORE INSERT ON ipai_memory.chunks FOR EACH ROW EXECUTE FUNCTION noted.row('memory');
          ALTER TABLE ipai_memory.chunks ENABLE ALWAYS TRIGGER noted",
     );
@@ -88,6 +103,19 @@ fn whatever_hangs_on_what_the_worker_touches_runs_as_no_superuser_and_leaves_no_
     pair.caught_up();
     // Drift, within a transaction with rows.
     pair.on_source("BEGIN; ALTER TABLE account_move ADD COLUMN extra int; UPDATE account_move SET extra = 1 WHERE id < 20; COMMIT");
+    pair.caught_up();
+    // An index that is built anew by parallel workers.
+    let before = pair.mirror.log().len();
+    pair.on_source("ALTER TABLE retyped ALTER COLUMN n TYPE bigint");
+    let in_parallel = eventually("it is built by workers", Duration::from_secs(30), || {
+        let log = pair.mirror.log();
+        let of_workers = |line: &&str| line.contains("parallel worker") && line.contains("noted ");
+        let lines: Vec<String> = log[before..].lines().filter(of_workers).map(str::to_owned).collect();
+        (!lines.is_empty()).then_some(lines)
+    });
+    for line in in_parallel {
+        assert!(line.contains("noted odoo_mirror_owner of odoo_mirror_worker"), "{line}");
+    }
     pair.caught_up();
     // A row that is refused, and one that comes back.
     pair.on_source("INSERT INTO account_move (id, name, move_type, amount_total, m) VALUES (101, 'n', 'out_invoice', 1, 'refused')");
@@ -119,12 +147,14 @@ fn whatever_hangs_on_what_the_worker_touches_runs_as_no_superuser_and_leaves_no_
     let taken = notes("via");
     // A cast isn't among them: values are written by their types' output functions.
     for via in [
+        "check",
         "deferred",
         "domain",
         "event ddl_command_end",
         "event ddl_command_start",
         "index",
         "memory",
+        "planner",
         "row",
         "rule",
     ] {
