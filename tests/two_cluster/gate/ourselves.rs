@@ -26,7 +26,7 @@ fn its_own_database_is_refused_by_whatever_address_and_another_of_the_same_serve
         assert_eq!(server.value("mirror", "SELECT count(*) FROM pg_replication_slots"), "0");
         assert_eq!(server.value("mirror", "SELECT count(*) FROM odoo_mirror.tables()"), "0");
     }
-    let source = server.conninfo("odoo");
+    let source = server.address("odoo");
     server.sql("mirror", &format!("SELECT odoo_mirror.configure('{source}')"));
     eventually("the other database is mirrored", LIMIT, || {
         let ready = "SELECT count(*) FROM odoo_mirror.tables() WHERE table_name = 't' AND state = 'ready'";

@@ -24,7 +24,7 @@ pub enum Shutdown {
 /// What a cluster is to be, before it starts.
 pub struct ClusterBuilder {
     name: String,
-    major: u32,
+    pub(super) major: u32,
     fsync: bool,
     anew: bool,
     /// Its epoch, and its next transaction id in it.
@@ -162,9 +162,16 @@ impl Cluster {
         self.directory.join("data")
     }
 
-    /// libpq keywords, as configure() and clients take them.
-    pub fn conninfo(&self, database: &str) -> String {
+    /// libpq keywords, as configure() takes them.
+    pub fn address(&self, database: &str) -> String {
         format!("host=127.0.0.1 port={} user=postgres dbname={database}", self.port)
+    }
+
+    /// libpq keywords for a test's own session: both sides of a comparison print values alike, and
+    /// nothing ends, whatever the defaults of server, database and role are.
+    pub fn conninfo(&self, database: &str) -> String {
+        let options = super::world::kind_options(self.major).replace('\\', "\\\\");
+        format!("{} options='{options}'", self.address(database))
     }
 
     // Life and death.
@@ -284,14 +291,19 @@ impl Cluster {
     // way.
 
     pub fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
+        self.try_connect_as("postgres", database)
+    }
+
+    fn try_connect_as(&self, role: &str, database: &str) -> Result<Client, postgres::Error> {
         let mut config: postgres::Config = self.conninfo(database).parse().expect("our own conninfo");
-        config.application_name("test").connect_timeout(Duration::from_secs(10));
-        // Both sides of a comparison print values alike, whatever the server's or database's
-        // defaults are.
-        config.options(
-            "-c DateStyle=ISO -c IntervalStyle=postgres -c TimeZone=UTC -c extra_float_digits=3 -c bytea_output=hex",
-        );
+        config.user(role).application_name("test").connect_timeout(Duration::from_secs(10));
         config.connect(NoTls)
+    }
+
+    #[track_caller]
+    pub(super) fn connect_as(&self, role: &str, database: &str) -> Client {
+        self.try_connect_as(role, database)
+            .unwrap_or_else(|error| panic!("{}: can't connect as {role}: {}", self.name, explain(&error)))
     }
 
     /// A session to keep.

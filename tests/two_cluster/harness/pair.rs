@@ -2,6 +2,7 @@
 
 use super::cluster::{ClusterBuilder, explain};
 use super::compare::{Side, differences, report};
+use super::world::{Age, World};
 use super::{Cluster, Proxy, eventually};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub struct PairBuilder {
     source_database: String,
     mirror_database: String,
     proxied: bool,
+    world: World,
 }
 
 impl PairBuilder {
@@ -76,6 +78,19 @@ impl PairBuilder {
         self
     }
 
+    /// In the world of fresh servers: for what others than the mirror do there, and what counts
+    /// transactions or names the superuser.
+    pub fn in_a_plain_world(mut self) -> Self {
+        self.world = World::plain();
+        self
+    }
+
+    /// In the world of this number.
+    pub fn in_world(mut self, seed: u64) -> Self {
+        self.world = World::drawn(seed);
+        self
+    }
+
     /// Puts a `Proxy` between the two.
     pub fn proxied(mut self) -> Self {
         self.proxied = true;
@@ -96,10 +111,19 @@ impl PairBuilder {
 
     #[track_caller]
     pub fn start(self) -> Pair {
-        let source = self.source.start();
+        self.world.tell();
+        let source = match self.world.age {
+            _ if self.source.age.is_some() || !World::can_age(self.source.major) => self.source,
+            Age::Fresh => self.source,
+            Age::Epoch(epoch) => self.source.epoch(epoch),
+            Age::BeforeTheWrap(left) => self.source.next_xid((1 << 32) - u64::from(left)),
+        };
+        let source = source.start();
         let mirror = self.mirror.start();
         source.sql("postgres", &format!("CREATE DATABASE {SOURCE} {}", self.source_database));
         mirror.sql("postgres", &format!("CREATE DATABASE {MIRROR} {}", self.mirror_database));
+        self.world.settle_source(&source, SOURCE);
+        self.world.settle_mirror(&mirror, MIRROR);
         mirror.sql(MIRROR, "CREATE EXTENSION odoo_mirror");
         let proxy = self.proxied.then(|| Proxy::start(source.port()));
         Pair { source, mirror, proxy }
@@ -127,6 +151,7 @@ impl Pair {
             source_database: String::new(),
             mirror_database: String::new(),
             proxied: false,
+            world: World::of_this_test(),
         }
     }
 
@@ -200,7 +225,7 @@ impl Pair {
     #[track_caller]
     pub fn wait_ready(&self, limit: Duration) {
         let published = self.published_tables();
-        let deadline = Instant::now() + limit;
+        let began = Instant::now();
         loop {
             // The mirror may be coming up from a crash.
             let found =
@@ -213,13 +238,13 @@ impl Pair {
                 return;
             }
             let failed = published.iter().any(|table| state_of(table) == Some("failed"));
-            if failed || Instant::now() >= deadline {
+            if failed || began.elapsed() >= limit {
                 let tables = found.map_err(|error| explain(&error));
                 let what =
                     if failed { "a table failed".into() } else { format!("not ready within {limit:?}") };
                 panic!("{what}: {tables:#?}\nstatus: {}", self.status());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            super::rest(began);
         }
     }
 

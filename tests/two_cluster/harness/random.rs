@@ -20,6 +20,11 @@ impl Rng {
         Self { seed, generator: SmallRng::seed_from_u64(seed) }
     }
 
+    /// One that no variable decides, and that says nothing of itself.
+    pub(super) fn unasked(seed: u64) -> Self {
+        Self { seed, generator: SmallRng::seed_from_u64(seed) }
+    }
+
     /// What repeats it.
     pub fn seed(&self) -> u64 {
         self.seed

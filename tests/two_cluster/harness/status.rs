@@ -29,14 +29,14 @@ impl Cluster {
         what: &str,
         mut has: impl FnMut(&Value) -> bool,
     ) -> Value {
-        let deadline = std::time::Instant::now() + limit;
+        let began = std::time::Instant::now();
         loop {
             let status = self.mirror_status(MIRROR);
             if has(&status) {
                 return status;
             }
-            assert!(std::time::Instant::now() < deadline, "not within {limit:?}: {what}\nstatus: {status:#}");
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(began.elapsed() < limit, "not within {limit:?}: {what}\nstatus: {status:#}");
+            super::rest(began);
         }
     }
 

@@ -15,6 +15,9 @@ fn as_role(pair: &Pair, role: &str, sql: &str) -> Result<String, String> {
         .port(pair.mirror.port())
         .user("authenticator")
         .dbname("mirror")
+        .options(
+            "-c default_transaction_read_only=off -c statement_timeout=0 -c standard_conforming_strings=on",
+        )
         .connect(postgres::NoTls)
         .expect("authenticator may log in");
     let claims = format!("{{\"role\": \"{role}\"}}");
