@@ -2,6 +2,7 @@
 //! table; or the table alone fails, names it, and goes on when it is out of the way.
 
 mod children;
+mod new_rows;
 mod stays;
 mod told;
 

@@ -93,6 +93,13 @@ fn what_somebody_added_outlives_whatever_the_source_does_to_the_table() {
         &pair,
         &[
             ("a rewrite", &on_source("ALTER TABLE t ALTER also TYPE text USING coalesce(also, '') || v")),
+            (
+                "names are exchanged by way of somebody's",
+                &on_source(
+                    "BEGIN; ALTER TABLE t RENAME gone TO mine; ALTER TABLE t RENAME also TO gone; ALTER TABLE t RENAME mine TO also;
+                     UPDATE t SET gone = 'x' WHERE id = 3; COMMIT",
+                ),
+            ),
             ("another file", &on_source("VACUUM FULL t")),
             (
                 "columns come and go",
