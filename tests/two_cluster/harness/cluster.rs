@@ -301,7 +301,7 @@ impl Cluster {
     }
 
     #[track_caller]
-    pub(super) fn connect_as(&self, role: &str, database: &str) -> Client {
+    pub fn connect_as(&self, role: &str, database: &str) -> Client {
         self.try_connect_as(role, database)
             .unwrap_or_else(|error| panic!("{}: can't connect as {role}: {}", self.name, explain(&error)))
     }

@@ -1,7 +1,6 @@
 //! A cluster with the roles of Supabase's images.
 
 use super::Cluster;
-use postgres::{Client, NoTls};
 
 /// The bootstrap superuser there.
 const ADMIN: &str = "supabase_admin";
@@ -30,11 +29,5 @@ impl Cluster {
     pub fn as_admin(&self, database: &str, statements: &str) {
         let done = self.connect_as(ADMIN, database).batch_execute(statements);
         done.unwrap_or_else(|error| panic!("{statements}\n{}", super::explain(&error)));
-    }
-
-    #[track_caller]
-    pub fn connect_as(&self, role: &str, database: &str) -> Client {
-        let conninfo = self.conninfo(database).replace("user=postgres", &format!("user={role}"));
-        Client::connect(&conninfo, NoTls).expect("pg_hba.conf trusts")
     }
 }
