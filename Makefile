@@ -5,7 +5,7 @@ PG_CONFIG ?= pg_config
 PG_FEATURE = pg$(shell $(PG_CONFIG) --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop integrations test test-fast chaos lint bench install package clean
+.PHONY: help demo demo-stop integrations test test-fast chaos fuzz mutants lint bench install package clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
@@ -28,6 +28,12 @@ test-fast: ## The pure floors alone: no server, no pgrx, seconds
 
 chaos: ## Random histories under random faults, for CHAOS_MINUTES=10; a seed repeats what it finds
 	@scripts/chaos.sh
+
+fuzz: ## Each fuzz target for FUZZ_MINUTES=20, on bytes that a source or a user may have written; needs nightly
+	@scripts/fuzz.sh
+
+mutants: ## Small mistakes in the pure floors, one at a time: which does no test notice? Hours
+	@scripts/mutants.sh
 
 lint: ## Format, clippy on both feature sets, licenses and bans
 	@scripts/lint.sh

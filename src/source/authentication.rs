@@ -16,6 +16,10 @@ use super::tls;
 use crate::config::{ChannelBinding, SourceConfig, SslMode};
 use crate::error::Error;
 
+/// The thread does nothing else meanwhile: a hostile server could keep it for hours. The library
+/// does no more, either.
+const MOST_ITERATIONS: u64 = 100_000;
+
 /// How the server made sure of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
@@ -142,6 +146,12 @@ async fn scram(
     let Message::AuthenticationSaslContinue(body) = channel.message().await? else {
         return Err(out_of_order());
     };
+    if iterations(body.data()).is_some_and(|iterations| iterations > MOST_ITERATIONS) {
+        return Err(Error::retry_slowly(format!(
+            "the source asks for more iterations of SCRAM than the {MOST_ITERATIONS} that are done for it"
+        ))
+        .hint("Lower scram_iterations on the source, and set this user's password anew."));
+    }
     scram.update(body.data()).map_err(|error| out_of_order().caused_by(error))?;
     put(channel, |out| frontend::sasl_response(scram.message(), out))?;
     channel.flush().await?;
@@ -151,6 +161,12 @@ async fn scram(
             .hint("Something between here and the source may have answered in its place: use sslmode=verify-full.")
             .caused_by(error)
     })
+}
+
+/// What a server's first message of SCRAM asks for: "r=…,s=…,i=4096".
+fn iterations(first: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(first).ok()?;
+    text.split(',').find_map(|part| part.strip_prefix("i="))?.parse().ok()
 }
 
 /// Queues a message; only a zero byte inside a text makes that fail.

@@ -202,3 +202,27 @@ impl Inbox {
         Ok(&mut self.buffer[self.end..])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{CHUNK, Inbox};
+
+    #[test]
+    fn a_message_takes_room_as_it_comes_and_not_as_it_is_announced() {
+        let mut inbox = Inbox::default();
+        // A greeting that is over, and the head of the largest message that there may be.
+        let head = [&b"Z\0\0\0\x05Id"[..], &(1_i32 << 30).to_be_bytes()].concat();
+        inbox.room().unwrap()[..head.len()].copy_from_slice(&head);
+        inbox.took(head.len());
+        assert!(inbox.next_frame().unwrap().is_some());
+        assert!(inbox.next_frame().unwrap().is_none());
+        let mut came = head.len();
+        while came < 4 << 20 {
+            let room = inbox.room().unwrap().len().min(60_000);
+            inbox.took(room);
+            came += room;
+            assert!(inbox.next_frame().unwrap().is_none());
+            assert!(inbox.buffer.len() <= (2 * came).max(CHUNK) + CHUNK, "{came}");
+        }
+    }
+}

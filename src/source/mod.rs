@@ -22,6 +22,7 @@ pub mod sql;
 pub mod stream;
 pub mod streaming;
 pub mod thread;
+pub mod trusted;
 pub mod watch;
 pub mod whereabouts;
 pub mod writers;

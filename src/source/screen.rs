@@ -204,6 +204,8 @@ mod tests {
         assert_eq!(passes(b'N', 8_000, 1_000), Err(Excess::Aside));
         assert_eq!(passes(b'A', 8_000, 1_000), Err(Excess::Aside));
         assert_eq!(passes(b'D', 0, 4_000_001), Err(Excess::Rows));
+        assert_eq!(passes(b'D', 8 << 20, 64), Ok(()));
+        assert_eq!(passes(b'D', 8 << 20, 65), Err(Excess::Rows));
         let mut greeting = Screen::default();
         let endless = (0..100).try_for_each(|_| greeting.message(b'R', 100_000).map(drop));
         assert_eq!(endless, Err(Excess::Greeting));

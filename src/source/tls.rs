@@ -1,22 +1,19 @@
-//! TLS to the source: the SSLRequest, how far a certificate is checked under each sslmode, and the
-//! certificate's hash for channel binding. Both kinds of session come through here.
+//! TLS to the source: the SSLRequest, and how far a certificate is checked under each sslmode. Both
+//! kinds of session come through here.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::failure;
 use super::socket::Stream;
-use super::{certificates, failure};
+use super::trusted::{self, Trusted};
 use crate::config::{SourceConfig, SslMode};
 use crate::error::Error;
 
@@ -70,28 +67,6 @@ fn client_config(config: &SourceConfig, roots: Option<&[u8]>) -> Result<ClientCo
     Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
-/// The certificates of sslrootcert.
-#[derive(Debug)]
-struct Trusted {
-    certificates: Vec<CertificateDer<'static>>,
-    roots: RootCertStore,
-}
-
-impl Trusted {
-    fn parse(pem: &[u8]) -> Result<Self, Error> {
-        let certificates = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| certificates::unusable())?;
-        let mut roots = RootCertStore::empty();
-        // A bundle may hold one that this library doesn't know, beside the one that matters.
-        let (usable, _) = roots.add_parsable_certificates(certificates.iter().cloned());
-        if usable == 0 {
-            return Err(certificates::unusable());
-        }
-        Ok(Trusted { certificates, roots })
-    }
-}
-
 /// As libpq: nothing is checked without sslrootcert (prefer, require), the chain with it
 /// (so `require` with sslrootcert is verify-ca), the name too under verify-full.
 ///
@@ -113,22 +88,9 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        // A self-signed server names itself in sslrootcert. It is often marked as an authority,
-        // which the check of a chain refuses as a server's certificate; being exactly the trusted
-        // one is more than a chain says.
-        if !trusted.certificates.iter().any(|known| known == end_entity) {
-            verify_server_cert_signed_by_trust_anchor(
-                &certificate,
-                &trusted.roots,
-                intermediates,
-                now,
-                self.provider.signature_verification_algorithms.all,
-            )?;
-        }
-        if self.checks_name {
-            verify_server_name(&certificate, server_name)?;
-        }
+        let name = self.checks_name.then_some(server_name);
+        let algorithms = self.provider.signature_verification_algorithms;
+        trusted.check(end_entity, intermediates, name, now, algorithms)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -155,56 +117,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What tls-server-end-point binds to (RFC 5929): the hash of the server's certificate, by the hash
-/// of its own signature. None without TLS, and where that hash isn't defined (Ed25519, RSA-PSS).
+/// What the channel can be bound to; None without TLS.
 pub(super) fn server_end_point(stream: &Stream) -> Option<Vec<u8>> {
     let Stream::Tls(tls) = stream else { return None };
-    let certificate = tls.get_ref().1.peer_certificates()?.first()?.as_ref();
-    Some(match signature_hash(certificate)? {
-        Hash::Sha256 => Sha256::digest(certificate).to_vec(),
-        Hash::Sha384 => Sha384::digest(certificate).to_vec(),
-        Hash::Sha512 => Sha512::digest(certificate).to_vec(),
-    })
-}
-
-#[derive(Debug, PartialEq)]
-enum Hash {
-    Sha256,
-    Sha384,
-    Sha512,
-}
-
-/// Certificate ::= SEQUENCE { tbsCertificate SEQUENCE, signatureAlgorithm SEQUENCE { OID, … }, … }
-fn signature_hash(certificate: &[u8]) -> Option<Hash> {
-    const SEQUENCE: u8 = 0x30;
-    const OID: u8 = 0x06;
-    let (certificate, _) = der_element(certificate, SEQUENCE)?;
-    let (_, after_tbs) = der_element(certificate, SEQUENCE)?;
-    let (algorithm, _) = der_element(after_tbs, SEQUENCE)?;
-    let (oid, _) = der_element(algorithm, OID)?;
-    let rsa = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01]; // 1.2.840.113549.1.1
-    let ecdsa = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04]; // 1.2.840.10045.4
-    match oid.strip_prefix(&rsa).or_else(|| oid.strip_prefix(&ecdsa))? {
-        // MD5 and SHA-1 count as SHA-256.
-        [4] | [5] | [1] | [11] | [3, 2] => Some(Hash::Sha256),
-        [12] | [3, 3] => Some(Hash::Sha384),
-        [13] | [3, 4] => Some(Hash::Sha512),
-        _ => None,
-    }
-}
-
-/// The content of one element with this tag, and what follows it.
-fn der_element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (found, rest) = bytes.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        // The length stands in as many bytes as the low bits say; four are more than enough.
-        0x81..=0x84 => {
-            let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    (*found == tag).then(|| rest.split_at_checked(length))?
+    trusted::end_point(tls.get_ref().1.peer_certificates()?.first()?.as_ref())
 }

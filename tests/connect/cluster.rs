@@ -141,6 +141,11 @@ impl Clusters {
 
     /// Runs SQL on the primary, as its superuser.
     pub fn sql(&self, sql: &str) -> String {
+        self.sql_in("postgres", sql)
+    }
+
+    /// The same in another database.
+    pub fn sql_in(&self, database: &str, sql: &str) -> String {
         let port = self.port.to_string();
         let args = [
             "-X",
@@ -155,6 +160,8 @@ impl Clusters {
             &port,
             "-U",
             "postgres",
+            "-d",
+            database,
             "-c",
             sql,
         ];

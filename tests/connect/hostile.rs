@@ -64,10 +64,12 @@ async fn outcome(greets: &[u8], queries: usize, message: &[u8], replication: boo
 async fn whatever_comes_without_end_is_cut_off() {
     let parameter = fake::message(b'S', b"name\0value\0");
     let notice = fake::message(b'N', &[b'M'; 4_000]);
+    let key = fake::message(b'K', &[1; 8]);
     for (greets, queries, message, says) in [
         (Vec::new(), 0, &parameter, "parameters without end"),
         (Vec::new(), 0, &notice, "greets without end"),
         (fake::message(b'R', &[0; 4]), 0, &parameter, "parameters without end"),
+        (fake::message(b'R', &[0; 4]), 0, &key, "greets without end"),
         (greeting(), 1, &parameter, "parameters without end"),
         (greeting(), 1, &notice, "notices without end"),
     ] {
