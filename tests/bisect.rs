@@ -106,6 +106,19 @@ proptest! {
 }
 
 #[test]
+fn with_no_attempt_left_as_many_rows_count_as_are_set_aside() {
+    for (rows, fits) in [(2, false), (3, true), (4, true)] {
+        let mut budget = Budget { attempts: 0, rows };
+        let next = Search::new(3).next(&mut budget);
+        match next {
+            Ok(Some(Next::SetAside(range))) => assert!(fits && range == (0..3) && budget.rows == rows - 3),
+            Err(TooMany) => assert!(!fits),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_set_without_a_refused_row_costs_one_attempt_and_an_empty_one_none() {
     let none = BTreeSet::new();
     assert_eq!(search(1000, &none, Notices::Somewhere, ALL).expect("none").attempts, 1);

@@ -133,6 +133,8 @@ fn what_could_not_work_is_refused_with_the_way_out() {
         ("host=h dbname=d user=u sslmode=disable channel_binding=require", "can't be had", "require"),
         ("host=h dbname=d user=u target_session_attrs=standby", "standby", "primary"),
         ("host=h dbname=d user=u tiger=1", "\"tiger\"", "target_session_attrs"),
+        ("host=h port=0 dbname=d user=u", "port", ""),
+        ("host=h port=65536 dbname=d user=u", "port", ""),
     ] {
         let (message, hint) = refused(text);
         assert!(message.contains(says), "{text}: {message}");

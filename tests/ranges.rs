@@ -28,6 +28,16 @@ fn ranges_have_about_the_rows_that_were_asked_for() {
     assert_eq!(plan(i64::MIN, i64::MAX, i64::MAX, 1).len(), 10_000);
 }
 
+#[test]
+fn a_condition_holds_for_the_keys_that_the_range_contains() {
+    let condition = |lo, hi| KeyRange { lo, hi }.sql_condition("id");
+    assert_eq!(condition(Some(-5), Some(7)), "\"id\" >= '-5'::bigint AND \"id\" < '7'::bigint");
+    assert_eq!(condition(None, Some(7)), "\"id\" < '7'::bigint");
+    assert_eq!(condition(None, None), "true");
+    let range = KeyRange { lo: Some(-5), hi: Some(7) };
+    assert!(range.contains(-5) && !range.contains(7));
+}
+
 proptest! {
     #[test]
     fn planned_ranges_tile_all_keys(

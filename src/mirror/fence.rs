@@ -282,6 +282,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_snapshot_saw_is_forgotten_of_what_was_passed_and_nothing_else() {
+        let mut passed = Passed::default();
+        passed.add([9, 11, 15, 20]);
+        passed.forget(&snapshot("10:20:11"));
+        assert_eq!(passed.xids(), [11, 20]);
+    }
+
+    #[test]
     fn a_truncate_that_the_snapshot_does_not_see_voids_it() {
         let mut record = Record::begin(&Passed::default(), &[]);
         record.touch_all(25);

@@ -305,6 +305,19 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_is_ours_only_when_it_is_whole_and_of_this_database() {
+        let elsewhere = with_slot(|slot| slot.database = "other".into());
+        assert_eq!(refusal(&elsewhere), Refusal::NotOurSlot);
+        let unfinished = with_slot(|slot| slot.confirmed = None);
+        assert_eq!(refusal(&unfinished), Refusal::SlotLost(Loss::Unfinished));
+    }
+
+    #[test]
+    fn a_source_that_wrote_nothing_more_is_let_through() {
+        assert_eq!(check(&remembered(), &Found { flushed: Lsn(100), ..found() }, None), Ok(()));
+    }
+
+    #[test]
     fn each_reason_for_which_a_slot_is_invalidated_is_told_with_its_setting() {
         for (reason, setting) in [
             ("wal_removed", "max_slot_wal_keep_size"),

@@ -308,3 +308,6 @@ pub(super) fn broken(error: crate::wire::WireError) -> Error {
 fn not_pgoutput(error: StreamError) -> Error {
     Error::stop(format!("the stream can't be followed: {error}")).hint("Nothing past it was applied.")
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -308,3 +308,6 @@ impl std::fmt::Debug for Lease {
         formatter.debug_struct("Lease").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

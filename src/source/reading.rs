@@ -26,7 +26,7 @@ pub(super) struct Reader {
     session: Streaming,
     pub(super) intake: Intake,
     pub(super) lending: Lending,
-    heard: Instant,
+    pub(super) heard: Instant,
     nap_until: Option<Instant>,
 }
 

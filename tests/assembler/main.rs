@@ -12,6 +12,7 @@ mod fed;
 mod history;
 mod keys;
 mod mirror;
+mod noted;
 mod properties;
 mod random;
 mod rules;

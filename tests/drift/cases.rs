@@ -2,7 +2,7 @@
 
 use odoo_mirror::mirror::ddl::{ColumnHere, TableHere};
 use odoo_mirror::mirror::drift::{Change, Outcome, decide, differs, is_keyed_alike, only_moved, renames};
-use odoo_mirror::mirror::source_table::SourceTable;
+use odoo_mirror::mirror::source_table::{LeftOut, SourceTable, WhyLeftOut};
 use odoo_mirror::wire::ReplicaIdentity;
 
 use super::mirror::{Decided, Mirror, shape};
@@ -204,4 +204,59 @@ fn a_column_keeps_its_name_here_where_its_new_one_is_not_free() {
     assert_eq!(renames(&mirror.kept, &now, &here(&["id", "a", "b"])), [rename("a", "b"), rename("b", "c")]);
     assert_eq!(renames(&mirror.kept, &now, &here(&["id", "a", "c"])), [rename("a", "b")]);
     assert_eq!(renames(&mirror.kept, &now, &here(&["id", "b"])), [rename("b", "c")]);
+}
+
+#[test]
+fn each_thing_that_the_mirror_must_know_of_makes_a_difference() {
+    let (mirror, source) = after(&[]);
+    let kept = &mirror.kept;
+    assert!(!differs(kept, &source.catalog()));
+    let change = |change: fn(&mut SourceTable)| {
+        let mut now = kept.clone();
+        change(&mut now);
+        assert!(differs(kept, &now), "{now:?}");
+        now
+    };
+    change(|now| now.oid += 1);
+    change(|now| now.kind = 'p');
+    change(|now| now.replica_identity = 'f');
+    change(|now| now.via_root = !now.via_root);
+    change(|now| now.last_attnum += 1);
+    change(|now| now.row_filter = Some("true".into()));
+    change(|now| now.published_as.push('x'));
+    change(|now| now.published_in.push('x'));
+    change(|now| now.publishes.truncate = !now.publishes.truncate);
+    change(|now| now.primary_key.push("x".into()));
+    change(|now| now.identity_key.push("x".into()));
+    change(|now| now.leaf_key.push("x".into()));
+    change(|now| {
+        let why = WhyLeftOut::Configuration;
+        now.left_out.push(LeftOut { attnum: 99, column: "x".into(), why });
+    });
+    change(|now| drop(now.columns.pop()));
+    change(|now| now.columns[0].name.push('x'));
+    change(|now| now.columns[0].data_type.oid += 1);
+    let moved = change(|now| now.files.iter_mut().for_each(|(_, file)| *file += 1));
+    assert!(only_moved(kept, &moved));
+    // Another leaf, and a description that was written with it: more than another file.
+    let leaf = change(|now| now.files.push((99, 99)));
+    assert!(!only_moved(kept, &leaf));
+    let mut written = moved.clone();
+    written.columns[0].stamp.push('x');
+    assert!(!only_moved(kept, &written));
+    let mut altered = moved;
+    altered.row_filter = Some("true".into());
+    assert!(!only_moved(kept, &altered) && !only_moved(kept, kept));
+}
+
+/// Where the stream brought another Relation, ALTER TABLE was at work, and not VACUUM FULL.
+#[test]
+fn another_file_under_another_relation_is_a_rewrite() {
+    let (mirror, source) = after(&[]);
+    let mut now = source.catalog();
+    now.files.iter_mut().for_each(|(_, file)| *file += 1);
+    let decided = |relation| decide(&mirror.kept, &mirror.shape, &now, shape(&now).as_ref(), relation);
+    assert_eq!(decided(None), Outcome::Compare);
+    let relation = source.relation();
+    assert_eq!(decided(Some(&relation)), Outcome::Refill("the table was rewritten".to_owned()));
 }

@@ -125,6 +125,32 @@ fn a_key_of_somebodys_is_no_key_of_the_mirrors() {
     assert_eq!(difference(&here, &Made::of(&keyless), &keyed).taken, [Taken::Key("mine".into())]);
 }
 
+/// A type that not every value of the old one has is a column made anew; else its values stay.
+#[test]
+fn a_column_keeps_its_values_only_under_a_type_that_has_them_all() {
+    let shape = shape_of(&account_move());
+    let with = |sql_type: &str| {
+        let mut shape = shape.clone();
+        shape.columns[1].sql_type = sql_type.to_owned();
+        shape
+    };
+    for (from, to, stays) in [
+        ("numeric(10,2)", "numeric(12,2)", true),
+        ("numeric(10,2)", "numeric(9,2)", false),
+        ("numeric(10,2)", "numeric(12,3)", false),
+        ("numeric(10,2)", "numeric", true),
+        ("character varying(5)", "character varying(9)", true),
+        ("character varying(9)", "character varying(5)", false),
+        ("smallint", "integer", true),
+        ("bigint", "integer", false),
+    ] {
+        let before = with(from);
+        let reshaping = difference(&made(&before), &Made::of(&before), &with(to));
+        let statements = reshaping.statements.join(";");
+        assert_eq!(!statements.contains("DROP COLUMN"), stays, "{from} to {to}: {statements}");
+    }
+}
+
 #[test]
 fn another_key_keeps_the_rows_that_are_unique_by_it() {
     let mut table = account_move();

@@ -2,6 +2,7 @@
 
 mod ddl;
 mod definition;
+mod proof;
 
 use odoo_mirror::mirror::ddl::create_statements;
 use odoo_mirror::mirror::shape::{Claim, MirrorShape, RowIdentity, ShapeError};
@@ -187,6 +188,8 @@ fn types_map_as_the_table_says() {
             false,
             "int4multirange",
         ),
+        (built_in("int2vector", "int2vector"), "int2vector", false, false, "int2vector"),
+        (built_in("oidvector", "oidvector"), "oidvector", false, false, "oidvector"),
         (built_in("regclass", "regclass"), "text", false, true, "text"),
         (array_of(built_in("regtype", "regtype")), "text", false, true, "text"),
         (built_in("aclitem", "aclitem"), "text", false, true, "text"),
@@ -382,6 +385,16 @@ fn names_that_cant_be_had_are_refused_with_a_hint() {
         let error = MirrorShape::of(&table, &nothing_here).expect_err("refused");
         assert!(error.hint().ends_with('.'), "{error}");
     }
+}
+
+#[test]
+fn a_name_may_have_63_bytes_and_no_more() {
+    let named = |bytes: usize| SourceTable { name: "n".repeat(bytes), ..account_move() };
+    assert_eq!(shape_of(&named(63)).name.len(), 63);
+    assert!(MirrorShape::of(&named(64), &everything_here).is_err());
+    // In bytes, not characters.
+    let wide = SourceTable { name: "ж".repeat(32), ..account_move() };
+    assert!(MirrorShape::of(&wide, &everything_here).is_err());
 }
 
 #[test]

@@ -70,6 +70,18 @@ fn streaming_and_two_phase_messages_are_unknown() {
 }
 
 #[test]
+fn flags_of_a_relations_column_that_are_not_known_are_an_error() {
+    let column = |flags: u8| {
+        [&b"R\0\0\0\x01public\0t\0d\0\x01"[..], &[flags], b"id\0\0\0\0\x17\xff\xff\xff\xff"].concat()
+    };
+    for flags in 0..=u8::MAX {
+        let message = column(flags);
+        let decoded = decode(&message);
+        assert_eq!(decoded.is_ok(), flags <= 1, "{flags}: {decoded:?}");
+    }
+}
+
+#[test]
 fn an_error_says_what_was_being_read() {
     let said = |bytes: &[u8]| decode(bytes).unwrap_err().to_string();
     assert_eq!(said(b""), "truncated pgoutput message kind: 1 bytes needed, 0 left");
