@@ -84,6 +84,13 @@ fn what_a_caller_hides_in_pg_temp_is_run_by_no_function() {
                 "CREATE DOMAIN pg_temp.{of} AS pg_catalog.{of} CHECK (pg_temp.f(VALUE));\n"
             ));
         }
+        for of in ["text", "name", "int8", "timestamptz"] {
+            hide.push_str(&format!(
+                "CREATE FUNCTION pg_temp.equals(pg_catalog.{of}, pg_catalog.{of}) RETURNS pg_catalog.bool LANGUAGE sql
+                   AS 'SELECT pg_temp.f($1)';
+                 CREATE OPERATOR pg_temp.= (LEFTARG = pg_catalog.{of}, RIGHTARG = pg_catalog.{of}, FUNCTION = pg_temp.equals);\n"
+            ));
+        }
         for of in RELATIONS {
             hide.push_str(&format!("CREATE TABLE pg_temp.{of} ();\n"));
         }
