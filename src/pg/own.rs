@@ -46,7 +46,7 @@ pub fn hanging(table: &str) -> Result<Vec<Hanging>, Error> {
            AND a.attnum > 0 AND NOT a.attisdropped \
            AND NOT coalesce(c.conrelid = a.attrelid AND c.contype IN ('p', 'n'), false) \
            AND NOT coalesce(v.adrelid = a.attrelid AND v.adnum = a.attnum, false) \
-           AND NOT EXISTS (SELECT FROM odoo_mirror_internal.indexes i WHERE i.table_name = $1 AND i.name = r.relname) \
+           AND NOT EXISTS (SELECT FROM odoo_mirror_internal.indexes i WHERE i.name = r.relname) \
          ORDER BY a.attnum, 2",
         &[Some(table)],
     )?;
