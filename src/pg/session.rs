@@ -18,6 +18,12 @@ pub fn set_up() {
     set_lock_timeout();
 }
 
+/// Before the first transaction: one that a database's setting makes serializable can't begin on a
+/// standby.
+pub fn let_transactions_begin() {
+    set("default_transaction_isolation", "read committed");
+}
+
 /// How long to wait for a lock here, as the setting says now.
 pub fn set_lock_timeout() {
     set("lock_timeout", &guc::LOCK_TIMEOUT.get().to_string());

@@ -91,6 +91,7 @@ pub fn start(database: Option<pg_sys::Oid>) {
         Some(oid) => BackgroundWorker::connect_worker_to_spi_by_oid(Some(oid), None),
         None => BackgroundWorker::connect_worker_to_spi(guc::text(&guc::DATABASE).as_deref(), None),
     }
+    session::let_transactions_begin();
     if let Err(error) = transaction::set_session(session::set_up) {
         pgrx::warning!("odoo_mirror: {error}");
     }

@@ -143,6 +143,28 @@ fn what_postgres_has_a_superuser_run_configures_as_postgres() {
 }
 
 #[test]
+fn postgres_reaches_no_server_that_trusts_anybody() {
+    let pair = supabase();
+    let here = format!("host=127.0.0.1 port={} user=supabase_admin dbname=postgres", pair.mirror.port());
+    let there = pair.conninfo();
+    for (source, allowed, says) in [
+        (here.as_str(), "", "may name"),
+        (here.as_str(), "127.0.0.0/8", "asked for no password"),
+        (there.as_str(), "127.0.0.0/8", "asked for no password"),
+    ] {
+        pair.mirror.set_conf("odoo_mirror.allowed_sources", allowed);
+        pair.mirror.as_admin("postgres", "SELECT pg_reload_conf()");
+        pair.on_mirror(&format!("SELECT odoo_mirror.configure('{source}')"));
+        pair.on_mirror("SELECT odoo_mirror.start()");
+        pair.wait_status(says, |status| {
+            status["state"] == "failed"
+                && status["message"].as_str().is_some_and(|message| message.contains(says))
+        });
+    }
+    assert_nobody_rose(&pair);
+}
+
+#[test]
 fn postgres_makes_the_memory_and_the_aliases_with_its_own_rights() {
     let pair = supabase();
     pair.on_source(

@@ -16,7 +16,7 @@ fn as_role(pair: &Pair, role: &str, sql: &str) -> Result<String, String> {
         .user("authenticator")
         .dbname("mirror")
         .options(
-            "-c default_transaction_read_only=off -c statement_timeout=0 -c standard_conforming_strings=on",
+            "-c default_transaction_read_only=off -c statement_timeout=0 -c standard_conforming_strings=on -c row_security=on",
         )
         .connect(postgres::NoTls)
         .expect("authenticator may log in");
