@@ -40,7 +40,12 @@ const SCENE: &str = "
     CREATE FUNCTION noted.row() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN PERFORM noted.note(TG_ARGV[0]), noted.spoil(); IF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$;
     CREATE FUNCTION noted.event() RETURNS event_trigger LANGUAGE plpgsql AS $$
-      BEGIN PERFORM noted.note('event ' || tg_event), noted.spoil(); END $$;
+      DECLARE
+        path text := pg_catalog.concat('path ', pg_catalog.current_setting('search_path'));
+      BEGIN
+        IF tg_event OPERATOR(pg_catalog.=) 'ddl_command_start' THEN PERFORM noted.note(path); END IF;
+        PERFORM noted.note(pg_catalog.concat('event ', tg_event)), noted.spoil();
+      END $$;
     CREATE EVENT TRIGGER first ON ddl_command_start EXECUTE FUNCTION noted.event(); ALTER EVENT TRIGGER first ENABLE ALWAYS;
     CREATE EVENT TRIGGER last ON ddl_command_end EXECUTE FUNCTION noted.event(); ALTER EVENT TRIGGER last ENABLE ALWAYS;
     CREATE FUNCTION noted.checked(text) RETURNS bool LANGUAGE plpgsql AS $$
@@ -161,6 +166,8 @@ fn whatever_hangs_on_what_the_worker_touches_runs_as_no_superuser_and_leaves_no_
         assert!(taken.contains(via), "{via} is missing in: {taken}");
     }
     assert!(!taken.contains("operator") && !taken.contains("way out"), "{taken}");
+    // No statement begins with what an earlier one's code has set.
+    assert!(taken.contains("path pg_catalog, pg_temp") && !taken.contains("path evil"), "{taken}");
     assert_eq!(notes("CASE WHEN super THEN concat_ws(' ', via, who, login) END"), "");
     assert_eq!(notes("login"), "odoo_mirror_worker");
     // Nor as the role that keeps the mirror's own state, such as whether a superuser configured it.
