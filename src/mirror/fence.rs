@@ -309,5 +309,6 @@ mod tests {
         assert_eq!(record.count, 1);
         record.forget(&snapshot("50:50:"));
         assert!(!record.is_void() && record.is_quiet(None, None));
+        assert_eq!(record.count, 0, "what is forgotten counts no longer");
     }
 }

@@ -104,8 +104,37 @@ fn a_table_by_a_text_key_is_cut_in_ranges_too_and_one_without_a_key_is_one_piece
     let mut table = account_move();
     table.primary_key = vec!["name".into()];
     let shape = shape_of(&table);
-    assert!(matches!(Tiling::of(&table, &shape), Tiling::Ranges { order } if order.len() == 1));
+    let by_text = Tiling::of(&table, &shape);
+    assert!(by_text.scans(), "no index has the order that both sides share");
+    assert!(matches!(by_text, Tiling::Ranges { order } if order.len() == 1));
+    let plain = account_move();
+    assert!(!Tiling::of(&plain, &shape_of(&plain)).scans());
     table.primary_key = Vec::new();
     table.replica_identity = 'f';
     assert_eq!(Tiling::of(&table, &shape_of(&table)), Tiling::Whole);
+}
+
+#[test]
+fn both_sides_hash_the_text_of_all_columns_under_two_seeds_and_name_the_key() {
+    let table = account_move();
+    let shape = shape_of(&table);
+    let (there, here) = sides(&table, &shape);
+    for side in [there, here] {
+        let (sums, rows) = (side.hash_query("true"), side.rows_query("true"));
+        for query in [&sums, &rows] {
+            for part in [
+                "hash_array_extended(r.t, 1)",
+                "hash_array_extended(r.t, 2)",
+                "ARRAY[ROW(\"id\", \"name\")::text COLLATE \"C\"] AS t",
+            ] {
+                assert!(query.contains(part), "{part}: {query}");
+            }
+        }
+        assert!(rows.contains("r.k0") && rows.contains("\"id\" AS k0"), "{rows}");
+        let sizes = side.sizes_query(&[vec!["1".to_owned()]]);
+        assert!(sizes.contains(", \"id\" FROM"), "{sizes}");
+        let recoding = Side { recodes: true, ..side };
+        let query = recoding.hash_query("true");
+        assert!(query.contains("convert_to(ROW(\"id\", \"name\")::text, 'UTF8')"), "{query}");
+    }
 }
