@@ -116,7 +116,6 @@ impl PairBuilder {
             _ if self.source.age.is_some() || !World::can_age(self.source.major) => self.source,
             Age::Fresh => self.source,
             Age::Epoch(epoch) => self.source.epoch(epoch),
-            Age::BeforeTheWrap(left) => self.source.next_xid((1 << 32) - u64::from(left)),
         };
         let source = source.start();
         let mirror = self.mirror.start();
