@@ -55,6 +55,32 @@ fn a_dropped_cluster_leaves_no_file() {
 }
 
 #[test]
+fn a_source_near_the_wrap_keeps_what_a_snapshot_sees_and_is_vacuumed_like_any_other() {
+    let cluster = Cluster::builder().next_xid((1 << 32) - 1000).start();
+    let spend = "DO $$ BEGIN FOR n IN 1..900 LOOP
+        BEGIN UPDATE t SET n = t.n + 1 WHERE id = 1; EXCEPTION WHEN OTHERS THEN RAISE; END; END LOOP; END $$";
+    cluster.sql("postgres", "CREATE TABLE t AS SELECT id, 0 AS n FROM generate_series(1, 2000) id");
+    let sum = "SELECT concat(count(*), ' ', sum(n)) FROM t";
+    let mut session = cluster.connect("postgres");
+    session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").expect("the server is up");
+    let mut seen = || session.query_one(sum, &[]).expect("it can be read").get::<_, String>(0);
+    assert_eq!(seen(), "2000 0");
+    for _ in 0..3 {
+        for statement in ["UPDATE t SET n = n + 1", "VACUUM t", spend] {
+            cluster.sql("postgres", statement);
+            assert_eq!(seen(), "2000 0", "after {statement}");
+        }
+    }
+    let wrapped = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > (1::bigint << 32) + 800";
+    session.batch_execute("COMMIT").expect("the server is up");
+    assert_eq!(cluster.value("postgres", wrapped), "t");
+    for statement in ["VACUUM", "VACUUM FREEZE", "VACUUM FULL"] {
+        cluster.sql("postgres", statement);
+        assert_eq!(cluster.value("postgres", sum), "2000 8700", "after {statement}");
+    }
+}
+
+#[test]
 #[should_panic(expected = "left something open")]
 fn a_server_that_left_something_open_fails_its_test() {
     let cluster = Cluster::builder().start();

@@ -21,7 +21,7 @@ impl ClusterBuilder {
     /// if the lower one is.
     pub fn next_xid(mut self, next: u64) -> Self {
         self.age = Some(((next >> 32) as u32, Some(next as u32)));
-        self.conf("autovacuum", "off")
+        self
     }
 }
 
@@ -29,13 +29,15 @@ impl ClusterBuilder {
 /// given.
 ///
 /// Where the ids leap, what initdb left behind is frozen first, or it would lie in the future.
-/// Vacuuming the catalogs of such a cluster fails, so autovacuum must be off.
+/// Then all that tells the oldest id is told that it is `next`: pg_control, or the server takes
+/// rows away that snapshots still see; and the catalogs, or the first VACUUM after the wrap
+/// believes them instead, and takes pg_xact away.
 pub(super) fn age(data: &Path, major: u32, epoch: u32, next: Option<u32>) {
     let mut reset = command(bindir(major).join("pg_resetwal"));
     reset.args(["-e", &epoch.to_string()]);
     if let Some(next) = next {
-        freeze(data, major);
-        reset.args(["-x", &next.to_string()]);
+        in_every_database(data, major, &["VACUUM FREEZE"]);
+        reset.args(["-x", &next.to_string(), "-u", &next.to_string()]);
         let file = data.join("pg_xact").join(format!("{:04X}", next / IDS_A_FILE));
         if !file.exists() {
             fs::write(&file, vec![0; IDS_A_FILE as usize / 4]).expect("the disk has room");
@@ -43,22 +45,34 @@ pub(super) fn age(data: &Path, major: u32, epoch: u32, next: Option<u32>) {
         }
     }
     run(reset.arg("-D").arg(data));
+    if let Some(next) = next {
+        let relations =
+            format!("UPDATE pg_catalog.pg_class SET relfrozenxid = '{next}' WHERE relfrozenxid <> '0'");
+        let databases = format!("UPDATE pg_catalog.pg_database SET datfrozenxid = '{next}'");
+        in_every_database(data, major, &[&relations, &databases]);
+    }
 }
 
-fn freeze(data: &Path, major: u32) {
-    for database in ["template1", "postgres"] {
+/// A server that nobody connects to lets a superuser into `template0` too.
+fn in_every_database(data: &Path, major: u32, statements: &[&str]) {
+    for database in ["template0", "template1", "postgres"] {
         let mut single = command(bindir(major).join("postgres"))
             .args(["--single", "-D"])
             .arg(data)
             .arg(database)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("postgres can be run");
-        let mut statements = single.stdin.take().expect("it is piped");
-        statements.write_all(b"VACUUM FREEZE\n").expect("it reads");
-        drop(statements);
-        assert!(single.wait().expect("a child of ours").success(), "{database} could not be frozen");
+        let mut input = single.stdin.take().expect("it is piped");
+        for statement in statements {
+            writeln!(input, "{statement}").expect("it reads");
+        }
+        drop(input);
+        let output = single.wait_with_output().expect("a child of ours");
+        // It goes on after an error.
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("ERROR:"), "{database}: {said}");
     }
 }

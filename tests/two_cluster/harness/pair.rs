@@ -71,8 +71,7 @@ impl PairBuilder {
         self
     }
 
-    /// The source's transaction ids go on from there, near a wrap of their lower halves, say. Its
-    /// autovacuum is off.
+    /// The source's transaction ids go on from there, near a wrap of their lower halves, say.
     pub fn source_next_xid(mut self, next: u64) -> Self {
         self.source = self.source.next_xid(next);
         self
@@ -116,6 +115,7 @@ impl PairBuilder {
             _ if self.source.age.is_some() || !World::can_age(self.source.major) => self.source,
             Age::Fresh => self.source,
             Age::Epoch(epoch) => self.source.epoch(epoch),
+            Age::BeforeTheWrap(left) => self.source.next_xid((1 << 32) - u64::from(left)),
         };
         let source = source.start();
         let mirror = self.mirror.start();

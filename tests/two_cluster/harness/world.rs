@@ -81,6 +81,8 @@ pub(super) fn kind_options(major: u32) -> String {
 pub(super) enum Age {
     Fresh,
     Epoch(u32),
+    /// So many transactions before their lower halves wrap.
+    BeforeTheWrap(u32),
 }
 
 #[derive(Debug, Clone)]
@@ -123,7 +125,8 @@ impl World {
         let age = match rng.number(0..10) {
             0..4 => Age::Fresh,
             4..7 => Age::Epoch(1),
-            _ => Age::Epoch(3),
+            7..9 => Age::Epoch(3),
+            _ => Age::BeforeTheWrap(rng.number(500..5000) as u32),
         };
         World { seed, age, source: Side::drawn(&mut rng), mirror: Side::drawn(&mut rng) }
     }
