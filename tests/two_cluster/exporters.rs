@@ -54,7 +54,8 @@ struct Scene {
 
 impl Scene {
     fn new(name: &str) -> Scene {
-        let pair = Pair::mirroring(SCHEMA);
+        // Exporters come as they are.
+        let pair = Pair::builder().in_a_plain_world().mirroring(SCHEMA);
         pair.on_mirror(&monitoring("role.sql"));
         let directory = std::env::temp_dir().join(format!("odoo_mirror-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory");
@@ -243,7 +244,7 @@ fn burningalchemists_sql_exporter_serves_the_metrics_with_their_types() {
 
 #[test]
 fn the_exporters_role_reads_figures_and_nothing_else() {
-    let pair = Pair::mirroring(SCHEMA);
+    let pair = Pair::builder().in_a_plain_world().mirroring(SCHEMA);
     pair.on_mirror(&monitoring("role.sql"));
     let conninfo = pair.mirror.conninfo("mirror").replace("user=postgres", "user=odoo_mirror_metrics");
     let mut client = postgres::Client::connect(&conninfo, postgres::NoTls).expect("it may log in");

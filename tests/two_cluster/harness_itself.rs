@@ -11,12 +11,12 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_cluster_is_of_the_version_that_was_asked_for() {
-    let cluster = Cluster::builder().conf("work_mem", "7MB").start();
+    let cluster = Cluster::builder().conf("maintenance_work_mem", "7MB").start();
     assert_eq!(
         cluster.value("postgres", "SELECT current_setting('server_version_num')::int / 10000"),
         cluster.major().to_string()
     );
-    assert_eq!(cluster.value("postgres", "SHOW work_mem"), "7MB");
+    assert_eq!(cluster.value("postgres", "SHOW maintenance_work_mem"), "7MB");
 }
 
 #[test]
