@@ -232,14 +232,15 @@ pub fn here_fixed() -> impl Iterator<Item = &'static Setting> {
 /// Sets what is fixed on the source, as far as its version knows it, for the rest of the session.
 ///
 /// No operator and no unqualified function is in it: the search_path may still be anybody's.
-/// What would compile the statement, or cut it short, is set before it.
+/// What would compile the statement, or cut it short, is set before it; so is the isolation by which a
+/// standby would refuse it.
 pub fn for_source(search_path: &str) -> String {
     let fixed = FIXED.iter().filter(|setting| setting.place != Place::Here);
     let pairs = fixed.map(|setting| (setting.name, setting.value)).chain([("search_path", search_path)]);
     let rows: Vec<String> =
         pairs.map(|(name, value)| format!("({}, {})", quote_literal(name), quote_literal(value))).collect();
     format!(
-        "SET statement_timeout = 0; SET jit = off; \
+        "SET transaction_isolation = 'read committed'; SET statement_timeout = 0; SET jit = off; \
          SELECT pg_catalog.set_config(s.name, s.value, false) FROM (VALUES {}) s (name, value) \
          WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL",
         rows.join(", ")
