@@ -57,6 +57,54 @@ fn a_root_is_mirrored_as_one_table_when_the_publication_says_so() {
 }
 
 #[test]
+fn a_root_is_followed_by_the_key_that_its_leaves_share_and_never_copied_for_an_update() {
+    // The leaves' keys: with what rows are parted by, without it, and not all alike.
+    let roots = [
+        ("shared", "(region, id)", "(region, id)"),
+        ("narrow", "(id)", "(id)"),
+        ("mixed", "(id, region)", "(id, region, v)"),
+    ];
+    let pair = builder().start();
+    for (root, one, other) in roots {
+        pair.on_source(&format!(
+            "CREATE TABLE {root} (id int NOT NULL, region int NOT NULL, v text NOT NULL) PARTITION BY LIST (region);
+             CREATE TABLE {root}_1 PARTITION OF {root} FOR VALUES IN (1); ALTER TABLE {root}_1 ADD PRIMARY KEY {one};
+             CREATE TABLE {root}_2 PARTITION OF {root} FOR VALUES IN (2); ALTER TABLE {root}_2 ADD PRIMARY KEY {other};
+             INSERT INTO {root} SELECT n, 1 + n % 2, 'x' FROM generate_series(1, 200) n"
+        ));
+    }
+    pair.on_source(
+        "CREATE PUBLICATION odoo_pub_scout FOR TABLE shared, narrow, mixed WITH (publish_via_partition_root = true)",
+    );
+    pair.configure_and_start();
+    pair.wait_ready(LIMIT);
+    let copied =
+        "SELECT string_agg(table_name || ' ' || copied_rows, ', ' ORDER BY 1) FROM odoo_mirror.tables()";
+    let before = pair.mirror_value(copied);
+    for round in 0..20 {
+        for (root, ..) in roots {
+            pair.on_source(&format!(
+                "UPDATE {root} SET v = 'round {round}' WHERE id = 7; INSERT INTO {root} VALUES (1000 + {round}, 1 + {round} % 2, 'new')"
+            ));
+        }
+        pair.on_source(&format!("DELETE FROM shared WHERE id = 100 + {round}"));
+    }
+    pair.caught_up();
+    pair.assert_equal("shared");
+    for root in ["narrow", "mixed"] {
+        // Its inserts follow, and it says what would let the rest.
+        let count = format!("SELECT count(*) FROM odoo_mirror.{root}");
+        assert_eq!(pair.mirror_value(&count), "220", "{root}");
+        let hint =
+            pair.mirror_value(&format!("SELECT hint FROM odoo_mirror.tables() WHERE table_name = '{root}'"));
+        assert!(hint.contains("ALTER TABLE"), "{root}: {hint}");
+    }
+    assert_eq!(pair.mirror_value(copied), before, "nothing is copied anew");
+    let states = "SELECT string_agg(DISTINCT state, ', ') FROM odoo_mirror.tables()";
+    assert_eq!(pair.mirror_value(states), "ready");
+}
+
+#[test]
 fn a_partition_that_is_attached_later_joins() {
     let pair = builder().start();
     pair.on_source(SCHEMA);
