@@ -175,9 +175,8 @@ fn a_tables_state_is_written_in_one_file() {
 }
 
 #[test]
-fn each_threat_names_a_test_that_is_there() {
+fn each_threat_and_each_promise_names_a_test_that_is_there() {
     let texts = texts();
-    let threats = texts.iter().find(|text| text.path == "docs/security.md").expect("the threats");
     let tests: Vec<&Text> = texts
         .iter()
         .filter(|text| text.under(&["tests/", "pg_test/"]) && text.path.ends_with(".rs"))
@@ -186,12 +185,15 @@ fn each_threat_names_a_test_that_is_there() {
         let signature = format!("fn {name}(");
         tests.iter().any(|text| text.lines.iter().any(|line| line.contains(&signature)))
     };
-    let broken = threats.lines_where(|_, line| {
-        let threat = line.starts_with("| ") && !line.ends_with(" test |");
-        let named = line.rsplit('|').nth(1).unwrap_or_default();
-        let mut names = named.split('`').skip(1).step_by(2).peekable();
-        threat && (names.peek().is_none() || !names.all(is_there))
-    });
-    assert!(threats.lines.iter().filter(|line| line.starts_with("| ")).count() > 20);
-    assert_none(broken, "threats without a test");
+    for page in ["docs/security.md", "docs/promises.md"] {
+        let page = texts.iter().find(|text| text.path == page).expect("the page is there");
+        let broken = page.lines_where(|_, line| {
+            let row = line.starts_with("| ") && !line.ends_with(" test |");
+            let named = line.rsplit('|').nth(1).unwrap_or_default();
+            let mut names = named.split('`').skip(1).step_by(2).peekable();
+            row && (names.peek().is_none() || !names.all(is_there))
+        });
+        assert!(page.lines.iter().filter(|line| line.starts_with("| ")).count() > 20);
+        assert_none(broken, "what has no test");
+    }
 }
