@@ -68,8 +68,10 @@ fn a_copy_of_many_ranges_ends_equal_while_people_write() {
     let writers = Writers::start(&pair, &mut rng, 4);
     pair.configure_and_start();
     pair.wait_ready(LIMIT);
-    let ranges =
-        pair.mirror_value("SELECT count(*) FROM odoo_mirror_internal.ranges WHERE table_name = 't_int'");
+    // Of a table that was rewritten meanwhile and compared instead, no range is left.
+    let ranges = pair.mirror_value(
+        "SELECT count(*) FROM odoo_mirror_internal.ranges GROUP BY table_name ORDER BY 1 DESC LIMIT 1",
+    );
     assert!(ranges.parse::<u32>().is_ok_and(|ranges| ranges > 20), "{ranges} ranges");
     writers.stop();
     assert_settled(&pair);
