@@ -128,6 +128,7 @@ fn try_look(scene: &Scene, session: &mut Client) -> Result<Option<Shown>, postgr
     let judged = scene.history().judge(&marks, &shown);
     match judged {
         Ok(commit) => {
+            scene.vouched.fetch_add(shown.len() as u64, SeqCst);
             let mut altered = scene.altered();
             shown.keys().for_each(|table| altered.end(*table, commit));
             Ok(Some(Shown { commit, tables: shown.len() }))

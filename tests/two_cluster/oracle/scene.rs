@@ -30,6 +30,8 @@ pub struct Scene {
     /// How often the mirror may have forgotten commits that it had not flushed.
     pub crashes: AtomicU64,
     pub looks: AtomicU64,
+    /// How many tables were vouched for, over all looks.
+    pub vouched: AtomicU64,
     /// The last commit that was shown.
     pub shown: AtomicU64,
 }
@@ -57,6 +59,7 @@ impl Scene {
             losses: Mutex::new(Vec::new()),
             crashes: AtomicU64::new(0),
             looks: AtomicU64::new(0),
+            vouched: AtomicU64::new(0),
             shown: AtomicU64::new(0),
         }
     }
