@@ -42,13 +42,15 @@ pub fn go_on_for_as_long_as_asked(plan: Plan) {
 
 fn run(plan: Plan) {
     let mut rng = Rng::seeded(plan.seed);
+    let bounds = Bounds::drawn(&mut rng);
     let pair = Pair::builder()
+        .in_world(rng.seed())
         .mirror_conf("odoo_mirror.poll_interval", "1")
         .mirror_conf("odoo_mirror.lock_timeout", "500")
         .proxied();
-    let scene = Scene::new((plan.conf)(pair).start());
+    let scene = Scene::new((plan.conf)(bounds.set(pair)).start());
     let pair = &scene.pair;
-    scene.tell(format_args!("run {} with ODOO_MIRROR_SEED={}", plan.name, rng.seed()));
+    scene.tell(format_args!("run {} with ODOO_MIRROR_SEED={}, {bounds:?}", plan.name, rng.seed()));
     pair.on_source("CREATE TABLE filler (id int PRIMARY KEY, a text)");
     pair.publish_all();
     let commits = thread::scope(|scope| {
@@ -100,6 +102,35 @@ fn run(plan: Plan) {
         TABLES.len(),
         rng.seed()
     );
+}
+
+/// How much the mirror does at once: what nobody would set, and anybody might.
+#[derive(Debug)]
+struct Bounds {
+    batch_size: &'static str,
+    copy_range_rows: &'static str,
+    copy_workers: &'static str,
+    compare_rows: &'static str,
+}
+
+impl Bounds {
+    fn drawn(rng: &mut Rng) -> Bounds {
+        let mut one = |of: &'static [&'static str]| of[rng.number(0..of.len() as i64) as usize];
+        Bounds {
+            batch_size: one(&["3", "50", "1000"]),
+            copy_range_rows: one(&["50", "300", "100000"]),
+            copy_workers: one(&["0", "1", "3"]),
+            compare_rows: one(&["100", "2000"]),
+        }
+    }
+
+    /// A plan that is about one of them sets it anew.
+    fn set(&self, pair: PairBuilder) -> PairBuilder {
+        pair.mirror_conf("odoo_mirror.batch_size", self.batch_size)
+            .mirror_conf("odoo_mirror.copy_range_rows", self.copy_range_rows)
+            .mirror_conf("odoo_mirror.copy_workers", self.copy_workers)
+            .mirror_conf("odoo_mirror.compare_rows", self.compare_rows)
+    }
 }
 
 fn slow_down(scene: &Scene, by: Duration) {

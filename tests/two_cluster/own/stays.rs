@@ -168,9 +168,10 @@ fn what_somebody_added_outlives_a_table_that_is_taken_in_anew() {
             }),
             ("the slot is gone", &|| {
                 pair.on_mirror("SELECT odoo_mirror.stop()");
-                pair.on_source(
-                    "SELECT pg_drop_replication_slot('odoo_mirror'); UPDATE t SET v = 8 WHERE id = 1",
-                );
+                // Whoever reads from it goes a moment later.
+                let drop = "SELECT pg_drop_replication_slot('odoo_mirror')";
+                eventually("the slot is dropped", LIMIT, || pair.source.try_sql("odoo", drop).ok());
+                pair.on_source("UPDATE t SET v = 8 WHERE id = 1");
                 pair.on_mirror(start);
             }),
             ("given up and begun anew", &|| {
