@@ -145,7 +145,7 @@ impl World {
     }
 
     pub(super) fn tell(&self) {
-        println!("repeat with ODOO_MIRROR_WORLD={}: {self:?}", self.seed);
+        println!("world: ODOO_MIRROR_WORLD={} makes it again: {self:?}", self.seed);
     }
 }
 
