@@ -6,8 +6,8 @@
 DEMO_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 DEMO_DIR=${ODOO_MIRROR_DEMO_DIR:-/tmp/odoo_mirror_demo-$(id -un)}
 DEMO_MAJOR=${DEMO_MAJOR:-15}
-DEMO_SOURCE_PORT=${DEMO_SOURCE_PORT:-54320}
-DEMO_MIRROR_PORT=${DEMO_MIRROR_PORT:-54321}
+DEMO_SOURCE_PORT=${DEMO_SOURCE_PORT:-25432}
+DEMO_MIRROR_PORT=${DEMO_MIRROR_PORT:-25433}
 
 # A mark that says: made by the demo, may be removed by it.
 DEMO_MARK=$DEMO_DIR/made-by-odoo_mirror-demo

@@ -7,7 +7,7 @@
 #   DEMO_SCALE    1       1 is about 313,000 rows
 #   DEMO_RATE     150     business operations a second
 #   DEMO_SECONDS  20      of traffic
-#   DEMO_SOURCE_PORT, DEMO_MIRROR_PORT   54320, 54321
+#   DEMO_SOURCE_PORT, DEMO_MIRROR_PORT   25432, 25433: below those that the kernel hands out
 #   DEMO_PG_CONFIG        a server that has odoo_mirror installed: nothing is built then
 #   ODOO_MIRROR_DEMO_DIR  where the clusters live
 set -euo pipefail
