@@ -45,7 +45,6 @@ finish() {
     passed=$((passed + ${count:-0}))
     [[ $line != shaky:* ]] || shaky=$((shaky + 1))
   done
-  # One that was run again alone was counted there.
   passed=$((passed - skipped))
   if [ ${#failed[@]} -gt 0 ]; then
     local list

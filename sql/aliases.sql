@@ -16,8 +16,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'alias of odoo_mirror; odoo_mirror.remove_rest_aliases() removes it'
 $$;
 
--- What the caller of install_rest_aliases() does with his own rights. Supabase grants what is made in
--- public to anon and authenticated by default: these are for nobody but one.
+-- What the caller of install_rest_aliases() does with his own rights. Supabase grants what is made
+-- in public to anon and authenticated by default: these are for nobody but one.
 CREATE FUNCTION odoo_mirror_internal.alias_statements() RETURNS TABLE (statement text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

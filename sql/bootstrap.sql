@@ -1,5 +1,5 @@
--- The tables in which the mirror keeps its own state. odoo_mirror_internal belongs to the extension and
--- goes with it; schema odoo_mirror and the mirrored rows stay.
+-- The tables in which the mirror keeps its own state. odoo_mirror_internal belongs to the extension
+-- and goes with it; schema odoo_mirror and the mirrored rows stay.
 
 CREATE SCHEMA odoo_mirror_internal;
 REVOKE ALL ON SCHEMA odoo_mirror_internal FROM PUBLIC;

@@ -1,11 +1,11 @@
 -- What comes before all else: the two roles that everything runs as, and the schema.
 
--- Neither role has anything to give away: no login, no attribute, no membership, no member. One that
--- somebody made beforehand is made so. What it owns, a function say, would run with the mirror's
--- rights: then it is refused.
 -- While the extension is made, names are looked for in its schema first: which may be somebody's.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Neither role has anything to give away: no login, no attribute, no membership, no member. One
+-- that somebody made beforehand is made so. What it owns, a function say, would run with the
+-- mirror's rights: then it is refused.
 DO $$
 DECLARE
     wanted record;
@@ -70,17 +70,17 @@ BEGIN
 END
 $$;
 
--- The schema may have been there before: after DROP EXTENSION it is, with the mirrored tables in it;
--- and somebody may have made it. Who owns a schema may rename it, and put functions in the place of
--- ours: so it is taken over, and nobody but the mirror's owner may make anything in it. What somebody
--- has put into it is not ours to judge.
+-- The schema may have been there before: after DROP EXTENSION it is, with the mirrored tables in
+-- it; and somebody may have made it. Who owns a schema may rename it, and put functions in the
+-- place of ours: so it is taken over, and nobody but the mirror's owner may make anything in it.
+-- What somebody has put into it is not ours to judge.
 DO $$
 DECLARE
     things text;
     maker text;
 BEGIN
-    -- A dump names the owner before it makes the extension, and with it the mirror's roles: so it is
-    -- whoever installs. First of all, so that nothing is put into it from here on.
+    -- A dump names the owner before it makes the extension, and with it the mirror's roles: so it
+    -- is whoever installs. First of all, so that nothing is put into it from here on.
     ALTER SCHEMA odoo_mirror OWNER TO CURRENT_USER;
     FOR maker IN
         SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END

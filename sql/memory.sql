@@ -77,7 +77,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    WHERE n.nspname = 'ipai_memory' AND c.relname = relation)
 $$;
 
--- What the caller of enable_ai_memory() does with his own rights: the schema is his, or he makes it.
+-- What the caller of enable_ai_memory() does with his own rights: the schema is his, or he makes
+-- it.
 CREATE FUNCTION odoo_mirror_internal.memory_statements(create_schema boolean) RETURNS TABLE (statement text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

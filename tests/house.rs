@@ -149,6 +149,21 @@ fn nothing_committed_names_a_machine_or_a_private_registry() {
 }
 
 #[test]
+fn comments_end_at_column_100() {
+    let written = |text: &Text| {
+        text.under(&["src/", "sql/", "tests/", "pg_test/", "fuzz/", "build.rs"])
+            && (text.path.ends_with(".rs") || text.path.ends_with(".sql"))
+    };
+    let too_wide = |_, line: &str| {
+        let comment = line.trim_start();
+        (comment.starts_with("//") || comment.starts_with("--")) && line.chars().count() > 100
+    };
+    let broken =
+        texts().iter().filter(|text| written(text)).flat_map(|text| text.lines_where(too_wide)).collect();
+    assert_none(broken, "a comment is read at a glance");
+}
+
+#[test]
 fn a_tables_state_is_written_in_one_file() {
     let states = "src/pg/registry/states.rs";
     let sets = |text: &Text| {

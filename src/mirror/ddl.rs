@@ -113,8 +113,8 @@ pub fn create_statements(shape: &MirrorShape) -> Vec<String> {
 ///
 /// It is for a table whose rows are compared or copied anew afterwards. Columns keep their values
 /// where no cast can fail, else they become empty: in place where somebody put something on them,
-/// else dropped and added, which writes nothing. Of a table that gets another key the rows stay that
-/// are unique by it; none where a column of it has no values here. A renamed column counts as
+/// else dropped and added, which writes nothing. Of a table that gets another key the rows stay
+/// that are unique by it; none where a column of it has no values here. A renamed column counts as
 /// dropped and added. What somebody added stays.
 pub fn difference(current: &TableHere, made: &Made, wanted: &MirrorShape) -> Reshaping {
     let mut reshaping = Reshaping::default();

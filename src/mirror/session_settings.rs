@@ -231,8 +231,8 @@ pub fn here_fixed() -> impl Iterator<Item = &'static Setting> {
 
 /// Sets what is fixed on the source, as far as its version knows it, for the rest of the session.
 ///
-/// No operator and no unqualified function is in it: the search_path may still be anybody's.
-/// What would compile the statement, or cut it short, is set before it; so is the isolation by which a
+/// No operator and no unqualified function is in it: the search_path may still be anybody's. What
+/// would compile the statement, or cut it short, is set before it; so is the isolation by which a
 /// standby would refuse it.
 pub fn for_source(search_path: &str) -> String {
     let fixed = FIXED.iter().filter(|setting| setting.place != Place::Here);

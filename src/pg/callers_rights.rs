@@ -1,5 +1,5 @@
-//! Functions that have the rights of who calls them. What they make in his schemas is his to make, as
-//! if he had typed it; only the mirror's own state is looked at and kept as the worker's role.
+//! Functions that have the rights of who calls them. What they make in his schemas is his to make,
+//! as if he had typed it; only the mirror's own state is looked at and kept as the worker's role.
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
@@ -8,8 +8,8 @@ use super::owner::{self, AsOwner, AsWorker};
 use super::{api, memory, sql};
 use crate::error::Error;
 
-// No SQL is written for these: sql/api.sql, sql/memory.sql and sql/aliases.sql declare them in schema
-// odoo_mirror.
+// No SQL is written for these: sql/api.sql, sql/memory.sql and sql/aliases.sql declare them in
+// schema odoo_mirror.
 
 #[pg_extern(sql = false)]
 fn configure(
@@ -35,31 +35,15 @@ fn configure(
 #[pg_extern(sql = false)]
 fn enable_ai_memory(create_schema: bool) -> &'static str {
     let create_schema = if create_schema { "true" } else { "false" };
-    or_refuse(
-        as_caller(
-            "SELECT statement FROM odoo_mirror_internal.memory_statements($1::boolean)",
-            &[Some(create_schema)],
-        )
-        .and_then(|()| {
-            let _worker = AsWorker::switch()?;
-            sql::run("UPDATE odoo_mirror_internal.memory SET enabled = true", &[])?;
-            memory::hang()
-        }),
-    );
-    api::wake_at_commit(false);
+    let statements = "SELECT statement FROM odoo_mirror_internal.memory_statements($1::boolean)";
+    or_refuse(as_caller(statements, &[Some(create_schema)]).and_then(|()| want_memory("true", memory::hang)));
     "each new customer invoice and vendor bill that the stream brings is told in ipai_memory.chunks"
 }
 
 #[pg_extern(sql = false)]
 fn disable_ai_memory() -> &'static str {
-    or_refuse(as_caller("SELECT statement FROM odoo_mirror_internal.forgetting_statements()", &[]).and_then(
-        |()| {
-            let _worker = AsWorker::switch()?;
-            sql::run("UPDATE odoo_mirror_internal.memory SET enabled = false", &[])?;
-            memory::take_off()
-        },
-    ));
-    api::wake_at_commit(false);
+    let statements = "SELECT statement FROM odoo_mirror_internal.forgetting_statements()";
+    or_refuse(as_caller(statements, &[]).and_then(|()| want_memory("false", memory::take_off)));
     "nothing is told any more; what was told stays"
 }
 
@@ -76,6 +60,15 @@ fn install_rest_aliases() -> &'static str {
 fn remove_rest_aliases() -> &'static str {
     or_refuse(as_caller("SELECT statement FROM odoo_mirror_internal.alias_removal_statements()", &[]));
     "the aliases are gone"
+}
+
+/// Notes whether invoices are told, and lets the worker know.
+fn want_memory(enabled: &str, hang: fn() -> Result<(), Error>) -> Result<(), Error> {
+    let _worker = AsWorker::switch()?;
+    sql::run("UPDATE odoo_mirror_internal.memory SET enabled = $1::boolean", &[Some(enabled)])?;
+    hang()?;
+    api::wake_at_commit(false);
+    Ok(())
 }
 
 /// Runs the statements that a query of ours returns, one after the other, as the caller.

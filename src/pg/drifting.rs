@@ -34,7 +34,8 @@ use crate::wire::{Lsn, Relation};
 /// alters it on the source.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// A table that failed goes on within 30 seconds after the cause is gone, whatever `poll_interval` is.
+/// A table that failed goes on within 30 seconds after the cause is gone, whatever `poll_interval`
+/// is.
 const CURES_EVERY: Duration = Duration::from_secs(20);
 
 /// How long to wait for a reader of a table that is to be altered: the stream stands still

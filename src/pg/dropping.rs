@@ -84,8 +84,8 @@ unsafe fn drops_the_extension(statement: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// Whether whoever runs the statement owns the extension. Anybody else is refused by the server, and must not
-/// interrupt the worker.
+/// Whether whoever runs the statement owns the extension. Anybody else is refused by the server,
+/// and must not interrupt the worker.
 fn may_drop() -> bool {
     // SAFETY: catalog lookups, in the transaction that the statement runs in.
     unsafe {

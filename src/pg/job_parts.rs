@@ -1,6 +1,6 @@
-//! The parts of jobs: one for each table that a job asked to be compared, until that is done. Several jobs may
-//! ask for the same table: the last one takes the comparison over, and what it comes to is the result of all.
-//! In the caller's transaction.
+//! The parts of jobs: one for each table that a job asked to be compared, until that is done.
+//! Several jobs may ask for the same table: the last one takes the comparison over, and what it
+//! comes to is the result of all. In the caller's transaction.
 
 use super::sql;
 use crate::error::Error;
@@ -27,7 +27,8 @@ pub fn take(job: &str, table: &str) -> Result<(), Error> {
     .map(drop)
 }
 
-/// What was asked of this table is done: `result`, a JSON object, goes to each job that asked for it.
+/// What was asked of this table is done: `result`, a JSON object, goes to each job that asked for
+/// it.
 pub fn done(table: &str, result: &str) -> Result<(), Error> {
     sql::run(
         "WITH ended AS (DELETE FROM odoo_mirror_internal.job_parts WHERE table_name = $1 RETURNING job, taken_over_by) \

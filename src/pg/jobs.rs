@@ -173,8 +173,8 @@ fn resync(inspection: &Inspection, table: &Table, job: &Job) -> Result<(), Error
 /// Why a job has nothing to tell of a table.
 const GONE: &str = "it is mirrored no longer";
 
-/// Ends the job when nothing of it is left to be done. A part of it that nothing works on any more, since its
-/// table was made anew meanwhile, say, begins again.
+/// Ends the job when nothing of it is left to be done. A part of it that nothing works on any more,
+/// since its table was made anew meanwhile, say, begins again.
 fn finish(following: &Following<'_>, job: &Job) -> Result<(), Error> {
     let mut busy = false;
     for (table, part) in job_parts::open(&job.id)? {

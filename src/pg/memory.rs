@@ -30,8 +30,8 @@ pub fn is_wanted() -> Result<bool, Error> {
     Ok(found.is_some())
 }
 
-/// Hangs the trigger on the table where it is wanted and missing, as the mirror's owner. The caller acts
-/// as the worker's role.
+/// Hangs the trigger on the table where it is wanted and missing, as the mirror's owner. The caller
+/// acts as the worker's role.
 pub fn hang() -> Result<(), Error> {
     let missing = sql::value("SELECT odoo_mirror_internal.memory_is_missing()", &[])?;
     if missing.as_deref() != Some("t") {

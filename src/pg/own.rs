@@ -25,10 +25,15 @@ pub struct Hanging {
 pub fn made(table: &str) -> Result<Option<Made>, Error> {
     let shape = sql::value("SELECT shape FROM odoo_mirror_internal.tables WHERE name = $1", &[Some(table)])?;
     let shape: Option<MirrorShape> = shape.and_then(|shape| serde_json::from_str(&shape).ok());
-    let Some(shape) = shape.filter(|shape| !shape.columns.is_empty()) else { return Ok(None) };
-    let mut made = Made::of(&shape);
+    let shape = shape.filter(|shape| !shape.columns.is_empty());
+    shape.map(|shape| made_of(table, &shape)).transpose()
+}
+
+/// By its shape, and ahead of it.
+fn made_of(table: &str, shape: &MirrorShape) -> Result<Made, Error> {
+    let mut made = Made::of(shape);
     made.columns.extend(ahead::columns(table)?);
-    Ok(Some(made))
+    Ok(made)
 }
 
 /// What goes with the table's columns without a word, but for what the mirror itself put on them.
@@ -129,8 +134,7 @@ pub fn has_values(table: &str, mirrored: &[String]) -> Result<bool, Error> {
 /// A range is to be copied in place of its rows: where somebody keeps values in them, they are
 /// compared and mended instead; if they can't be, the table fails. True: one of the two.
 pub fn keep_from_copy(table: &Table, range: KeyRange) -> Result<bool, Error> {
-    let mut mirrored = Made::of(&table.shape).columns;
-    mirrored.extend(ahead::columns(&table.name)?);
+    let mirrored = made_of(&table.name, &table.shape)?.columns;
     let Some(column) = values(&table.name, &mirrored, &copy::rows_of(table, range))? else {
         return Ok(false);
     };

@@ -1,10 +1,10 @@
 //! The two roles that SQL runs as: neither has anything to give away.
 //!
-//! `odoo_mirror_worker` owns the mirror's own tables and functions, and is the worker's user from its
-//! first statement on. `odoo_mirror_owner` owns what is mirrored: what is run as it may be anybody's
-//! code, a trigger, a domain's CHECK, an index expression, a policy, an event trigger. That code can
-//! reach no other role, and no setting that it makes outlives it. What needs a superuser's rights is a
-//! call of a function of the server's, never SQL.
+//! `odoo_mirror_worker` owns the mirror's own tables and functions, and is the worker's user from
+//! its first statement on. `odoo_mirror_owner` owns what is mirrored: what is run as it may be
+//! anybody's code, a trigger, a domain's CHECK, an index expression, a policy, an event trigger.
+//! That code can reach no other role, and no setting that it makes outlives it. What needs a
+//! superuser's rights is a call of a function of the server's, never SQL.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -37,14 +37,14 @@ pub fn extension_is_here() -> bool {
     unsafe { pg_sys::get_extension_oid(c"odoo_mirror".as_ptr(), true) != pg_sys::InvalidOid }
 }
 
-/// In a process of the mirror's, at the start of a transaction: it goes on as the worker's role, which
-/// nothing that runs in the transaction can leave. Without that role it stays what it is, and runs no
-/// SQL.
+/// In a process of the mirror's, at the start of a transaction: it goes on as the worker's role,
+/// which nothing that runs in the transaction can leave. Without that role it stays what it is, and
+/// runs no SQL.
 pub fn become_worker() {
     let Some(worker) = oid_of(WORKER) else { return };
-    // SAFETY: in a transaction. The process was connected as the bootstrap superuser, so it may become
-    // anybody; the session's user is changed while no other user is set. As a setting, and the default
-    // at that, since parallel workers and RESET go by it.
+    // SAFETY: in a transaction. The process was connected as the bootstrap superuser, so it may
+    // become anybody; the session's user is changed while no other user is set. As a setting, and
+    // the default at that, since parallel workers and RESET go by it.
     unsafe {
         if pg_sys::superuser_arg(worker) {
             return;
@@ -183,8 +183,9 @@ pub fn is_superuser(role: &str) -> bool {
     role_oid(role).is_some_and(|oid| unsafe { pg_sys::superuser_arg(oid) })
 }
 
-/// Whoever called a function of ours that has its caller's rights: the role whose rights count there.
-/// That is no superuser who reads somebody's view, or looks after somebody's index, as autovacuum does.
+/// Whoever called a function of ours that has its caller's rights: the role whose rights count
+/// there. That is no superuser who reads somebody's view, or looks after somebody's index, as
+/// autovacuum does.
 pub struct Caller {
     pub name: String,
     /// That role, the one that logged in, and the one that it acts as.

@@ -1,4 +1,5 @@
-//! What functions of the mirror's ask of the server, and their role may not see or look up by itself.
+//! What functions of the mirror's ask of the server, and their role may not see or look up by
+//! itself.
 
 use pgrx::prelude::*;
 

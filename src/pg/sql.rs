@@ -62,8 +62,8 @@ fn execute(sql: &str, parameters: &[Option<&str>]) -> Result<Vec<Row>, Error> {
     }
 }
 
-/// Runs a statement: what it fires may make a setting, which ends with it, so that the next one finds
-/// what the mirror set.
+/// Runs a statement: what it fires may make a setting, which ends with it, so that the next one
+/// finds what the mirror set.
 pub fn settings_end_with<T>(statement: impl FnOnce() -> T) -> T {
     // SAFETY: in a transaction; an error leaves the level to the abort.
     unsafe {
@@ -77,8 +77,8 @@ pub fn settings_end_with<T>(statement: impl FnOnce() -> T) -> T {
 /// Makes a setting for the rest of the transaction, or of the role that is acted as.
 pub fn set(name: &CStr, value: &str) -> Result<(), Error> {
     let value = CString::new(value).map_err(|_| Error::stop("a setting holds a NUL"))?;
-    // SAFETY: in a transaction, with a nest level of its own; the texts live through the call, which
-    // copies them.
+    // SAFETY: in a transaction, with a nest level of its own; the texts live through the call,
+    // which copies them.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),

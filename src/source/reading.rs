@@ -26,7 +26,7 @@ pub(super) struct Reader {
     session: Streaming,
     pub(super) intake: Intake,
     pub(super) lending: Lending,
-    pub(super) heard: Instant,
+    heard: Instant,
     nap_until: Option<Instant>,
 }
 
@@ -63,6 +63,12 @@ impl Reader {
             heard: Instant::now(),
             nap_until: None,
         }
+    }
+
+    /// As if the source had been heard last so long ago.
+    #[cfg(test)]
+    pub(super) fn has_been_silent(&mut self, since: Duration) {
+        self.heard = Instant::now().checked_sub(since).unwrap_or(self.heard);
     }
 
     /// What the network thread has to do. `just_read`: since it asked last.

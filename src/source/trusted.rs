@@ -1,5 +1,6 @@
 //! Certificates: those that sslrootcert trusts, whether they vouch for a server's, and what of a
-//! server's certificate a channel is bound to. Whatever is read here somebody else may have written.
+//! server's certificate a channel is bound to. Whatever is read here somebody else may have
+//! written.
 
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::WebPkiSupportedAlgorithms;

@@ -13,6 +13,13 @@ fn range(lo: Option<&str>, hi: Option<&str>) -> Piece {
     Piece::Range { lo: key(lo), hi: key(hi) }
 }
 
+/// How the invoices are cut, and how the source is asked.
+fn asked() -> (Tiling, Side) {
+    let table = account_move();
+    let shape = shape_of(&table);
+    (Tiling::of(&table, &shape), sides(&table, &shape).0)
+}
+
 /// Every query of a side for a piece.
 fn queries(tiling: &Tiling, side: &Side, piece: &Piece) -> Vec<String> {
     let condition = tiling.condition(piece, side);
@@ -62,10 +69,7 @@ fn a_partitioned_tables_leaves_are_asked_and_a_plain_tables_children_are_not() {
 
 #[test]
 fn no_keys_are_no_rows_and_all_keys_are_their_rows() {
-    let table = account_move();
-    let shape = shape_of(&table);
-    let tiling = Tiling::of(&table, &shape);
-    let (there, _) = sides(&table, &shape);
+    let (tiling, there) = asked();
     assert_eq!(tiling.condition(&keys(&[]), &there), "false");
     assert_eq!(tiling.condition(&keys(&[&["1"], &["it's"]]), &there), "(\"id\") IN (('1'), ('it''s'))");
     assert_eq!(tiling.condition(&Piece::Whole, &there), "true");
@@ -74,10 +78,7 @@ fn no_keys_are_no_rows_and_all_keys_are_their_rows() {
 /// Two neighbours share a bound: the one has it, the other doesn't.
 #[test]
 fn a_range_has_its_lower_bound_and_not_its_upper_one() {
-    let table = account_move();
-    let shape = shape_of(&table);
-    let tiling = Tiling::of(&table, &shape);
-    let (there, _) = sides(&table, &shape);
+    let (tiling, there) = asked();
     let condition = |lo, hi| tiling.condition(&range(lo, hi), &there);
     let (from, to) = (condition(Some("5"), None), condition(None, Some("5")));
     assert!(from.contains(">=") && !from.contains('<'), "{from}");

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Source transactions that gather, each of which brings so many rows: none of them folds with another.
+/// Source transactions that gather, each of which brings so many rows: none of them folds with
+/// another.
 const TRANSACTIONS: u64 = 5_000;
 const ROWS: u64 = 21;
 

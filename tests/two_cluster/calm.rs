@@ -13,8 +13,8 @@ const SCHEMA: &str = "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT
     ALTER TABLE t ALTER x SET STORAGE EXTERNAL;
     CREATE TABLE u (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO u SELECT generate_series(1, 100)";
 
-/// Looks at the source, each of many round trips, would take too long over a line as slow as it is made
-/// here, and say so: none comes.
+/// Looks at the source, each of many round trips, would take too long over a line as slow as it is
+/// made here, and say so: none comes.
 fn builder() -> PairBuilder {
     Pair::builder().mirror_conf("odoo_mirror.poll_interval", "600").proxied()
 }

@@ -31,8 +31,8 @@ pub enum StreamError {
     EndlessRelations,
 }
 
-/// What is kept of relations: as many bytes of their descriptions, and of a single one. A source describes a
-/// table of 1,600 columns in some 130 kB, and most in less than one.
+/// What is kept of relations: as many bytes of their descriptions, and of a single one. A source
+/// describes a table of 1,600 columns in some 130 kB, and most in less than one.
 const MOST_RELATION_BYTES: usize = 256 * 1024 * 1024;
 const LARGEST_RELATION: usize = 1024 * 1024;
 /// What a relation takes beside its description.

@@ -12,7 +12,9 @@ use crate::mirror::proof::{Limits, Piece, Side, Tiling, sides};
 use crate::mirror::stream_table::Layout;
 use crate::pg::apply::{Applier, Care, Verdicts};
 use crate::pg::registry::Table;
-use crate::pg::{guc, quarantine};
+use crate::pg::{board, guc, quarantine};
+use crate::source::guarded::Wanted;
+use crate::source::probe::ProbeRequest;
 use crate::wire::Lsn;
 
 /// About how many bytes of rows make a piece.
@@ -112,6 +114,25 @@ impl Comparing {
         let equal = keys.iter().filter(|key| !done.outcome.again.contains(key) && !refused(key));
         let equal: Verdicts = equal.map(|key| (key.clone(), None)).collect();
         quarantine::note(&self.note.table, &equal, quarantine::Source::Comparing(at))
+    }
+
+    /// What is asked of the source about a piece.
+    pub(super) fn request(&self, id: u64, piece: Piece, publication: &str) -> ProbeRequest {
+        ProbeRequest {
+            id,
+            wanted: Wanted {
+                table: self.table.source.clone(),
+                publication: publication.to_owned(),
+                server_version: board::read(|board| board.source_version).unwrap_or(0),
+            },
+            side: self.there.clone(),
+            tiling: self.tiling.clone(),
+            piece,
+            limits: self.limits(),
+            must_see: self.record.must_see().to_vec(),
+            look_for_writers: self.note.writers,
+            share: if self.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
+        }
     }
 
     /// What the next piece may have.

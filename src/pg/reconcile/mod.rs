@@ -18,16 +18,15 @@ use self::piece::{Chunk, Done, Next, Stage};
 use super::apply::{Applier, Verdicts};
 use super::follow::Following;
 use super::registry;
-use super::{board, guc, quarantine, transaction};
+use super::{board, quarantine, transaction};
 use crate::error::{Error, Verdict};
 use crate::mirror::batch::Batch;
 use crate::mirror::fence::{Passed, Record};
 use crate::mirror::proof::{Piece, Tiling};
 use crate::mirror::snapshot::Snapshot;
 use crate::mirror::table_state::{Failure, TableState};
-use crate::source::guarded::Wanted;
 use crate::source::link::{Prober, Request};
-use crate::source::probe::{ProbeRequest, ProbeStep, Probed};
+use crate::source::probe::{ProbeStep, Probed};
 use crate::source::stream::StreamCommand;
 
 /// After a piece that couldn't be read or proved nothing.
@@ -459,9 +458,8 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         }
     }
     let mut piece = comparing.next_piece(keys);
-    let limits = comparing.limits();
     if let (Piece::Range { lo, hi }, Tiling::Ranges { order }) = (&mut piece, &comparing.tiling) {
-        let sql = comparing.here.cut_query(order, (lo, &None), limits);
+        let sql = comparing.here.cut_query(order, (lo, &None), comparing.limits());
         let cut = match transaction::transaction(|| comparing.ask_here(&sql)) {
             Ok(cut) => cut,
             Err(error) => match failing::here(&error) {
@@ -472,21 +470,7 @@ fn begin_piece(following: &mut Following<'_>) -> Result<(), Error> {
         *hi = cut.into_iter().next().map(|key| key.into_iter().map(Option::unwrap_or_default).collect());
     }
     let id = reconciling.last_id + 1;
-    let request = ProbeRequest {
-        id,
-        wanted: Wanted {
-            table: comparing.table.source.clone(),
-            publication: following.settings.publication.clone(),
-            server_version: board::read(|board| board.source_version).unwrap_or(0),
-        },
-        side: comparing.there.clone(),
-        tiling: comparing.tiling.clone(),
-        piece: piece.clone(),
-        limits,
-        must_see: comparing.record.must_see().to_vec(),
-        look_for_writers: comparing.note.writers,
-        share: if comparing.note.writes { 100 } else { guc::COMPARE_SHARE.get() },
-    };
+    let request = comparing.request(id, piece.clone(), &following.settings.publication);
     comparing.chunk = Some(Chunk::new(id, piece));
     reconciling.last_id = id;
     reconciling.ask(following.network, ProbeStep::Open(Box::new(request)));

@@ -202,7 +202,8 @@ fn forget(table: &str) -> Result<(), Error> {
     sql::run("DELETE FROM odoo_mirror_internal.reconciles WHERE table_name = $1", &[Some(table)]).map(drop)
 }
 
-/// Puts the table on the list of those to be compared for a job, which takes over what another wanted of it.
+/// Puts the table on the list of those to be compared for a job, which takes over what another
+/// wanted of it.
 pub(in crate::pg) fn add(table: &str, writes: bool, reason: &str, job: &str) -> Result<(), Error> {
     sql::run(
         "INSERT INTO odoo_mirror_internal.reconciles AS r (table_name, writes, reason) \

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{CALM_AFTER, KEPT_BYTES};
 use crate::error::Verdict;
@@ -186,7 +186,7 @@ async fn what_is_committed_is_kept_no_longer() {
 #[tokio::test]
 async fn a_source_that_is_silent_for_a_minute_is_given_up_unless_it_is_we_who_do_not_listen() {
     let silent = |scene: &mut Scene| {
-        scene.reader.heard = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
+        scene.reader.has_been_silent(Duration::from_secs(61));
         scene.reader.tick()
     };
     let mut scene = Scene::new();

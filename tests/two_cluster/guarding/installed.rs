@@ -18,8 +18,8 @@ fn a_schema_of_somebodys_is_taken_over_when_it_is_empty_and_refused_when_it_is_n
     cluster.takes_supabases_roles("postgres");
     cluster.sql("postgres", "CREATE SCHEMA odoo_mirror; CREATE TABLE odoo_mirror.mine (); CREATE ROLE friend; GRANT ALL ON SCHEMA odoo_mirror TO friend WITH GRANT OPTION; GRANT CREATE ON SCHEMA odoo_mirror TO PUBLIC");
     assert!(refusal(&cluster, "postgres").contains("\"odoo_mirror\" is not empty"));
-    // What is found in it before the catalog's own, as more exact, isn't used by the script either. A
-    // sequence tells, which no rollback sets back.
+    // What is found in it before the catalog's own, as more exact, isn't used by the script either.
+    // A sequence tells, which no rollback sets back.
     cluster.sql("postgres", "CREATE SEQUENCE public.used");
     for right in ["regnamespace", "regclass", "regrole", "regproc"] {
         cluster.sql(

@@ -1,5 +1,5 @@
-//! Code that hangs on whatever the worker touches, and notes whom it runs as: never a superuser, and no
-//! setting of its lasts.
+//! Code that hangs on whatever the worker touches, and notes whom it runs as: never a superuser,
+//! and no setting of its lasts.
 
 use super::{admin, assert_nobody_rose, start, supabase, wait_table};
 use crate::harness::eventually;

@@ -6,8 +6,8 @@ use super::Cluster;
 const ADMIN: &str = "supabase_admin";
 
 impl Cluster {
-    /// From here on the bootstrap superuser is supabase_admin, and postgres, as whom tests connect, is
-    /// none: it owns `database`, and may make roles.
+    /// From here on the bootstrap superuser is supabase_admin, and postgres, as whom tests connect,
+    /// is none: it owns `database`, and may make roles.
     #[track_caller]
     pub fn takes_supabases_roles(&self, database: &str) {
         let there = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{ADMIN}'");
