@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-packages=(postgresql-15 postgresql-server-dev-15 clang-14 libclang-14-dev build-essential sudo unzip
+packages=(postgresql-15 postgresql-server-dev-15 clang-14 libclang-14-dev build-essential pkg-config libssl-dev sudo unzip
   prometheus prometheus-postgres-exporter prometheus-sql-exporter)
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 
